@@ -1,0 +1,60 @@
+/*
+ * qpsmtpd/body.h - the message as it will be queued
+ *
+ * The header (header.h) and the body together are the message; the body begins with the empty line
+ * that separates them, unless the message ended before it. Lines end in LF, dots are un-stuffed,
+ * any other byte is as it came, NUL included. The body lies in memory or in an unlinked file: ask
+ * for pieces, never for the whole.
+ */
+#ifndef QPSMTPD_BODY_H
+#define QPSMTPD_BODY_H
+
+#include <qpsmtpd/hooks.h>
+#include <qpsmtpd/types.h>
+
+uint64_t qp_body_size(struct qp *q);    /* bytes of the body, separator line included */
+uint64_t qp_message_size(struct qp *q); /* bytes that qp_message_write() will write */
+
+/*
+ * qp_body_read - copy up to n bytes of the body from offset on
+ *
+ * returns  bytes copied, 0 at the end; -1 with errno when the spool cannot be read
+ */
+ptrdiff_t qp_body_read(struct qp *q, uint64_t offset, void *out, size_t n);
+
+/* A place in the body for qp_body_line(). Begin with {0}. */
+struct qp_body_cursor {
+    uint64_t offset; /* of the next line */
+};
+
+/*
+ * qp_body_line - the next line
+ *
+ * line     room for `room` bytes: the line without its LF, NUL-terminated, cut to fit
+ * returns  false at the end of the body, or when the spool cannot be read
+ */
+bool qp_body_line(struct qp *q, struct qp_body_cursor *c, char *line, size_t room, size_t *length);
+
+/*
+ * qp_message_write - write the header as it is now, then the body, to fd; LF line ends
+ *
+ * returns  false with errno; how much was written is then unknown
+ */
+bool qp_message_write(struct qp *q, int fd);
+
+/*
+ * qp_message_read - copy up to n bytes of what qp_message_write() would write, from offset on
+ *
+ * For a peer that must not make us wait for ever (a pipe, a socket), and for who looks at whole
+ * lines.
+ *
+ * returns  bytes copied, often fewer than n; 0 at the end; -1 with errno when the spool cannot be
+ * read
+ */
+ptrdiff_t qp_message_read(struct qp *q, uint64_t offset, void *out, size_t n);
+
+/* qp_message_id - first Message-Id field: one line, in angle brackets, printable; "" when there is
+ * none */
+const char *qp_message_id(struct qp *q);
+
+#endif
