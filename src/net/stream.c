@@ -1,0 +1,333 @@
+#include "net/stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+struct stream {
+    int in, out;
+    int error;      /* errno of the first failure; from then on nothing is written */
+    bool timed_out; /* the peer did not read within timeout_ms */
+    bool no_socket; /* `out` is a pipe or a terminal */
+    int64_t timeout_ms;
+    const volatile sig_atomic_t *interrupt;
+    size_t start, end; /* what is buffered of the input */
+    size_t in_high;    /* how far the buffer was ever filled by this peer */
+    size_t out_start, out_end, out_high;
+    char out_buffer[STREAM_OUT];
+    char in_buffer[STREAM_IN];
+};
+
+struct stream *
+stream_open(void)
+{
+    struct stream *s = malloc(sizeof *s); /* untouched pages of the buffers cost nothing */
+
+    if (s) {
+        s->in_high = s->out_high = 0;
+        stream_reset(s, -1, -1, 0);
+    }
+    return s;
+}
+
+void
+stream_close(struct stream **s)
+{
+    free(*s);
+    *s = NULL;
+}
+
+void
+stream_reset(struct stream *s, int in, int out, int64_t timeout_ms)
+{
+    /* None of one peer's bytes may be seen by the next. */
+    explicit_bzero(s->in_buffer, s->in_high);
+    explicit_bzero(s->out_buffer, s->out_high);
+    s->in_high = s->out_high = 0;
+    s->in = in;
+    s->out = out;
+    s->error = 0;
+    s->timed_out = false;
+    s->no_socket = false;
+    s->timeout_ms = timeout_ms;
+    s->interrupt = NULL;
+    s->start = s->end = s->out_start = s->out_end = 0;
+}
+
+void
+stream_timeout_set(struct stream *s, int64_t timeout_ms)
+{
+    s->timeout_ms = timeout_ms;
+}
+
+void
+stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag)
+{
+    s->interrupt = flag;
+}
+
+int
+stream_error(const struct stream *s)
+{
+    return s->error;
+}
+
+/* ---- output ---- */
+
+/* A pipe that poll(2) calls writable takes PIPE_BUF bytes without blocking, and no more than that
+ * is safe. */
+static ssize_t
+send_some(struct stream *s)
+{
+    const char *p = s->out_buffer + s->out_start;
+    size_t n = s->out_end - s->out_start;
+
+    if (!s->no_socket) {
+        ssize_t sent = send(s->out, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent >= 0 || errno != ENOTSOCK)
+            return sent;
+        s->no_socket = true;
+    }
+    if (poll(&(struct pollfd){.fd = s->out, .events = POLLOUT}, 1, 0) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return write(s->out, p, n < PIPE_BUF ? n : PIPE_BUF);
+}
+
+static enum stream_status
+output_status(const struct stream *s)
+{
+    return s->timed_out ? STREAM_TIMEOUT : s->error ? STREAM_ERROR : STREAM_OK;
+}
+
+enum stream_status
+stream_flush(struct stream *s)
+{
+    int64_t deadline = 0;
+
+    while (s->out_start < s->out_end && output_status(s) == STREAM_OK) {
+        ssize_t n = send_some(s);
+
+        if (n >= 0) {
+            s->out_start += (size_t)n;
+            deadline = 0; /* it reads: the patience starts anew */
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (!deadline)
+                deadline = clock_ms() + s->timeout_ms;
+            s->timed_out = poll(&(struct pollfd){.fd = s->out, .events = POLLOUT}, 1,
+                               clock_left(deadline)) == 0;
+        } else if (errno != EINTR) {
+            s->error = errno;
+        }
+    }
+    s->out_start = s->out_end = 0;
+    return output_status(s);
+}
+
+void
+stream_put(struct stream *s, struct str text)
+{
+    while (text.n && output_status(s) == STREAM_OK) {
+        size_t room = STREAM_OUT - s->out_end;
+        size_t n = text.n < room ? text.n : room;
+
+        memcpy(s->out_buffer + s->out_end, text.p, n);
+        s->out_end += n;
+        if (s->out_high < s->out_end)
+            s->out_high = s->out_end;
+        text = str_from(text, n);
+        if (text.n)
+            stream_flush(s);
+    }
+}
+
+/* ---- input ---- */
+
+/* Wait until `in` can be read. POLLHUP and POLLERR count: the read tells what they mean. */
+static enum stream_status
+wait_input(struct stream *s, int64_t deadline, bool interruptible)
+{
+    for (;;) {
+        int n;
+
+        if (interruptible && s->interrupt && *s->interrupt)
+            return STREAM_INTERRUPTED;
+        n = poll(&(struct pollfd){.fd = s->in, .events = POLLIN}, 1, clock_left(deadline));
+        if (n > 0)
+            return STREAM_OK;
+        if (n == 0)
+            return STREAM_TIMEOUT;
+        if (errno != EINTR) {
+            s->error = errno;
+            return STREAM_ERROR;
+        }
+    }
+}
+
+/* Read once, behind what is buffered. The buffer has room. */
+static enum stream_status
+read_some(struct stream *s, int64_t deadline, bool interruptible)
+{
+    for (;;) {
+        enum stream_status status = stream_flush(s);
+        ssize_t n;
+
+        if (status == STREAM_OK)
+            status = wait_input(s, deadline, interruptible);
+        if (status != STREAM_OK)
+            return status;
+        n = read(s->in, s->in_buffer + s->end, STREAM_IN - s->end);
+        if (n > 0) {
+            s->end += (size_t)n;
+            if (s->in_high < s->end)
+                s->in_high = s->end;
+            return STREAM_OK;
+        }
+        if (n == 0)
+            return STREAM_EOF;
+        if (errno != EINTR && errno != EAGAIN) {
+            s->error = errno;
+            return STREAM_ERROR;
+        }
+    }
+}
+
+static void
+make_room(struct stream *s)
+{
+    if (s->start == s->end) {
+        s->start = s->end = 0;
+    } else if (s->start) {
+        memmove(s->in_buffer, s->in_buffer + s->start, s->end - s->start);
+        s->end -= s->start;
+        s->start = 0;
+    }
+}
+
+char *
+stream_buffered(struct stream *s, size_t *n)
+{
+    *n = s->end - s->start;
+    return s->in_buffer + s->start;
+}
+
+void
+stream_take(struct stream *s, size_t n)
+{
+    s->start += n;
+}
+
+enum stream_status
+stream_fill(struct stream *s, int64_t deadline, struct str *data)
+{
+    enum stream_status status = STREAM_OK;
+
+    if (s->start == s->end) {
+        make_room(s);
+        status = read_some(s, deadline, false);
+    }
+    if (data)
+        *data = (struct str){s->in_buffer + s->start, s->end - s->start};
+    return status;
+}
+
+/* The line is too long: drop it, up to its LF or to what ends the input. */
+static enum stream_status
+skip_line(struct stream *s, int64_t deadline)
+{
+    for (;;) {
+        char *lf = memchr(s->in_buffer + s->start, '\n', s->end - s->start);
+        enum stream_status status;
+
+        if (lf) {
+            s->start = (size_t)(lf - s->in_buffer) + 1;
+            return STREAM_TOO_LONG;
+        }
+        s->start = s->end = 0;
+        status = read_some(s, deadline, false);
+        if (status == STREAM_EOF)
+            return STREAM_TOO_LONG; /* it can still be told; the next call gives STREAM_EOF */
+        if (status != STREAM_OK)
+            return status;
+    }
+}
+
+enum stream_status
+stream_line(struct stream *s, size_t max, int64_t deadline, struct str *line)
+{
+    size_t seen = 0; /* bytes that were searched already */
+
+    for (;;) {
+        char *p = s->in_buffer + s->start;
+        size_t n = s->end - s->start;
+        char *lf = memchr(p + seen, '\n', n - seen);
+        enum stream_status status;
+
+        if (lf) {
+            n = (size_t)(lf - p);
+            s->start += n + 1;
+            n -= n && p[n - 1] == '\r';
+            *line = (struct str){p, n};
+            return n > max ? STREAM_TOO_LONG : STREAM_OK;
+        }
+        if (n > max + 1) /* one more, for a CR */
+            return skip_line(s, deadline);
+        seen = n;
+        make_room(s);
+        status = read_some(s, deadline, n == 0);
+        if (status != STREAM_OK)
+            return status;
+    }
+}
+
+enum stream_status
+stream_wait(struct stream *s, int64_t deadline)
+{
+    enum stream_status status = stream_flush(s);
+    char peeked;
+    ssize_t peeked_n;
+
+    if (status != STREAM_OK || s->start < s->end)
+        return status;
+    status = wait_input(s, deadline, false);
+    if (status != STREAM_OK)
+        return status;
+    peeked_n = recv(s->in, &peeked, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (peeked_n == 0)
+        return STREAM_EOF;
+    if (peeked_n < 0 &&
+        errno == ENOTSOCK) { /* a pipe says POLLHUP alone when the other end is gone */
+        struct pollfd p = {.fd = s->in, .events = POLLIN};
+
+        return poll(&p, 1, 0) > 0 && !(p.revents & POLLIN) ? STREAM_EOF : STREAM_OK;
+    }
+    return STREAM_OK;
+}
+
+void
+stream_finish(struct stream *s, int64_t max_ms)
+{
+    int64_t deadline = clock_ms() + max_ms;
+    size_t drained = 0;
+
+    if (stream_flush(s) != STREAM_OK || shutdown(s->out, SHUT_WR) < 0)
+        return;
+    while (drained < 65536 && wait_input(s, deadline, false) == STREAM_OK) {
+        ssize_t n = recv(s->in, s->in_buffer, STREAM_IN, MSG_DONTWAIT);
+
+        if (n > 0) {
+            drained += (size_t)n;
+            if (s->in_high < (size_t)n)
+                s->in_high = (size_t)n;
+        } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+/*
+ * net/stream - the client's bytes, in and out, with deadlines
+ *
+ * Owns   the input buffer, the output that is gathered until somebody would have to wait, and poll
+ * Keep   input is bounded by the buffer; output leaves in order, before any wait; a peer that does
+ * not read, or does not write, ends at a deadline; SIGPIPE never happens Change buffer sizes. TLS
+ * will sit between the buffers and the descriptors: nothing above this file reads or writes the
+ * descriptors.
+ */
+#ifndef QPSMTPD_NET_STREAM_H
+#define QPSMTPD_NET_STREAM_H
+
+#include <signal.h>
+
+#include "base/str.h"
+
+#define STREAM_IN  65536 /* bytes of buffer, and the most that one read takes */
+#define STREAM_OUT 16384
+
+enum stream_status {
+    STREAM_OK,
+    STREAM_EOF,
+    STREAM_TIMEOUT,
+    STREAM_INTERRUPTED, /* stream_line: the flag of stream_interruptible() was up, nothing was read
+                         */
+    STREAM_TOO_LONG, /* stream_line: the line exceeded its bound; it was read to its end and dropped
+                      */
+    STREAM_ERROR,    /* read or write failed; errno is in stream_error() */
+};
+
+struct stream;
+
+/* stream_open - fds are borrowed: stream_close() does not close them. One stream can serve many
+ * connections in turn: stream_reset(). Ends with the process or stream_close(). */
+struct stream *stream_open(void);
+void stream_close(struct stream **s);
+
+/* stream_reset - a new peer; everything buffered is wiped. timeout_ms bounds each wait for output.
+ */
+void stream_reset(struct stream *s, int in, int out, int64_t timeout_ms);
+void stream_timeout_set(struct stream *s, int64_t timeout_ms);
+
+/* stream_interruptible - while *flag is not 0, stream_line() does not wait for a line to begin. For
+ * servers that drain; flag is borrowed, NULL: never. */
+void stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag);
+
+/*
+ * stream_line - one line, without its LF or CR LF
+ *
+ * max       longest line accepted, in bytes without the line end; at most STREAM_IN / 2
+ * deadline  clock_ms() when waiting ends, for the whole line and not for each read
+ * line      a view into the buffer, valid until the next call that reads
+ * returns   STREAM_EOF: the peer closed; a last line without LF is dropped
+ */
+enum stream_status stream_line(struct stream *s, size_t max, int64_t deadline, struct str *line);
+
+/*
+ * stream_fill - make sure that at least one byte is buffered; output that is due is sent before
+ * waiting
+ *
+ * data     NULL, or all that is buffered; valid until the next call that reads
+ */
+enum stream_status stream_fill(struct stream *s, int64_t deadline, struct str *data);
+
+/* stream_take - the first n buffered bytes have been dealt with */
+void stream_take(struct stream *s, size_t n);
+
+/* stream_buffered - all that is buffered, without reading; writable, because data.c removes dots in
+ * place */
+char *stream_buffered(struct stream *s, size_t *n);
+
+/* stream_put - gather output; sent by stream_flush(), by a wait for input, or when the buffer is
+ * full. A failure is remembered: later calls do nothing, stream_flush and stream_fill report it. */
+void stream_put(struct stream *s, struct str text);
+enum stream_status stream_flush(struct stream *s);
+
+/* stream_wait - flush, then wait until input is there; nothing is read.
+ * returns STREAM_OK: bytes wait; STREAM_EOF: it hung up; STREAM_TIMEOUT: silence until the deadline
+ */
+enum stream_status stream_wait(struct stream *s, int64_t deadline);
+
+/* stream_error - errno of the failure behind STREAM_ERROR */
+int stream_error(const struct stream *s);
+
+/*
+ * stream_finish - end politely: flush, half close, and read away up to 64 KiB during at most
+ * max_ms, so that the last reply reaches a client that still sends, instead of a TCP reset
+ */
+void stream_finish(struct stream *s, int64_t max_ms);
+
+#endif
