@@ -1,0 +1,63 @@
+#include "mail/received.h"
+
+#include <stdlib.h>
+
+#include "net/connection.h"
+
+#define NAME_MAX_BYTES 255 /* a domain name; RFC 5321, 4.5.3.1.2 */
+#define WORD_MAX_BYTES 64
+
+/* "Sun, 22 Nov 2026 14:41:29 +0000"; not strftime, which would speak the locale's language. */
+static const char *
+date(struct arena *a, time_t now)
+{
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    struct tm tm = {.tm_mday = 1};
+    long minutes;
+
+    localtime_r(&now, &tm);
+    minutes = labs(tm.tm_gmtoff) / 60;
+    return arena_printf(a, "%s, %02d %s %04d %02d:%02d:%02d %c%02ld%02ld", days[tm.tm_wday],
+        tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec,
+        tm.tm_gmtoff < 0 ? '-' : '+', minutes / 60, minutes % 60);
+}
+
+const char *
+received_protocol(unsigned with)
+{
+    static const char *const names[] = {
+        [RECEIVED_EHLO] = "ESMTP",
+        [RECEIVED_EHLO | RECEIVED_TLS] = "ESMTPS",
+        [RECEIVED_EHLO | RECEIVED_AUTH] = "ESMTPA",
+        [RECEIVED_EHLO | RECEIVED_TLS | RECEIVED_AUTH] = "ESMTPSA",
+    };
+
+    return with & RECEIVED_EHLO ? names[with] : "SMTP";
+}
+
+const char *
+received_value(struct arena *a, const struct received_facts *facts)
+{
+    const char *indent = "    ", *auth = "", *tls = "";
+
+    if (facts->auth_user) {
+        indent = "  ";
+        auth = arena_printf(a, "  (smtp-auth username %s, mechanism %s)\n",
+            connection_safe(a, facts->auth_user, NAME_MAX_BYTES),
+            connection_safe(a, facts->auth_mechanism, WORD_MAX_BYTES));
+    }
+    if (facts->cipher[0])
+        tls = arena_printf(a, " (%s encrypted)", connection_safe(a, facts->cipher, WORD_MAX_BYTES));
+    return arena_printf(a,
+        "from %s (HELO %s) (%s)\n"
+        "%s"
+        "%sby %s (qpsmtpd/%s) with %s%s; %s",
+        connection_safe(a, facts->remote_info, 2 * NAME_MAX_BYTES), /* info@host */
+        connection_safe(a, facts->hello_host, NAME_MAX_BYTES),
+        connection_safe(a, facts->remote_ip, WORD_MAX_BYTES), auth, indent,
+        connection_safe(a, facts->me, NAME_MAX_BYTES),
+        connection_safe(a, facts->version, WORD_MAX_BYTES), facts->protocol, tls,
+        date(a, facts->now));
+}
