@@ -1,0 +1,188 @@
+/*
+ * The message as plugins see it: <qpsmtpd/header.h>, <qpsmtpd/body.h>.
+ */
+#include <qpsmtpd/body.h>
+#include <qpsmtpd/header.h>
+
+#include <errno.h>
+
+#include "mail/message.h"
+#include "plugin/instance.h"
+
+static struct message *
+message_of(struct qp *q)
+{
+    return q->context->txn ? q->context->txn->message : NULL;
+}
+
+static struct header *
+header_of(struct qp *q)
+{
+    return message_of(q) ? message_header(message_of(q)) : NULL;
+}
+
+const char *
+qp_header_get(struct qp *q, const char *name, size_t i)
+{
+    const struct header *h = header_of(q);
+    const struct header_field *f = h ? header_find(h, str_of(name), i, NULL) : NULL;
+
+    return f ? header_value(h, f) : NULL;
+}
+
+size_t
+qp_header_count(struct qp *q, const char *name)
+{
+    const struct header *h = header_of(q);
+
+    return h ? header_count_of(h, str_of(name)) : 0;
+}
+
+bool
+qp_header_field(struct qp *q, size_t i, const char **name, const char **value)
+{
+    const struct header *h = header_of(q);
+
+    for (size_t at = 0; h && at < header_count(h); at++) {
+        const struct header_field *f = header_at(h, at);
+
+        if (f->name.n && i-- == 0) { /* lines that are no fields do not count */
+            *name = arena_dup(q->context->txn->arena, f->name);
+            *value = header_value(h, f);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+insert(struct qp *q, size_t at, const char *name, const char *value)
+{
+    struct header *h = header_of(q);
+
+    return h && header_insert(h, at, str_of(name), str_of(value));
+}
+
+bool
+qp_header_add(struct qp *q, const char *name, const char *value)
+{
+    return insert(q, SIZE_MAX, name, value);
+}
+
+bool
+qp_header_prepend(struct qp *q, const char *name, const char *value)
+{
+    return insert(q, 0, name, value);
+}
+
+bool
+qp_header_replace(struct qp *q, const char *name, size_t i, const char *value)
+{
+    struct header *h = header_of(q);
+    size_t index;
+
+    return h && header_find(h, str_of(name), i, &index) && header_replace(h, index, str_of(value));
+}
+
+bool
+qp_header_delete(struct qp *q, const char *name, size_t i)
+{
+    struct header *h = header_of(q);
+    size_t index;
+
+    return h && header_find(h, str_of(name), i, &index) && header_remove(h, index);
+}
+
+size_t
+qp_header_delete_all(struct qp *q, const char *name)
+{
+    size_t n = 0;
+
+    while (qp_header_delete(q, name, 0))
+        n++;
+    return n;
+}
+
+uint64_t
+qp_body_size(struct qp *q)
+{
+    return message_of(q) ? message_body_size(message_of(q)) : 0;
+}
+
+uint64_t
+qp_message_size(struct qp *q)
+{
+    return message_of(q) ? header_size(header_of(q)) + message_body_size(message_of(q)) : 0;
+}
+
+ptrdiff_t
+qp_body_read(struct qp *q, uint64_t offset, void *out, size_t n)
+{
+    return message_of(q) ? message_read(message_of(q), offset, out, n) : 0;
+}
+
+/* Read on until an LF: what does not fit into `line` is passed over. */
+bool
+qp_body_line(struct qp *q, struct qp_body_cursor *c, char *line, size_t room, size_t *length)
+{
+    char block[512];
+    size_t n = 0;
+    bool any = false;
+
+    for (;;) {
+        ptrdiff_t got = qp_body_read(q, c->offset, block, sizeof block);
+        const char *lf;
+        size_t take;
+
+        if (got <= 0) {
+            line[n] = '\0';
+            *length = n;
+            return any;
+        }
+        any = true;
+        lf = memchr(block, '\n', (size_t)got);
+        take = lf ? (size_t)(lf - block) : (size_t)got;
+        c->offset += take + (lf != NULL);
+        if (take > room - 1 - n)
+            take = room - 1 - n;
+        memcpy(line + n, block, take);
+        n += take;
+        if (lf) {
+            line[n] = '\0';
+            *length = n;
+            return true;
+        }
+    }
+}
+
+bool
+qp_message_write(struct qp *q, int fd)
+{
+    if (message_of(q))
+        return message_write(message_of(q), fd);
+    errno = EINVAL;
+    return false;
+}
+
+const char *
+qp_message_id(struct qp *q)
+{
+    const char *value = qp_header_get(q, "Message-Id", 0);
+    struct str id;
+    char *text;
+
+    if (!value)
+        return "";
+    id = str_of(value);
+    id = str_trim((struct str){id.p, strcspn(value, "\r\n")});
+    if (!id.n)
+        return "";
+    if (id.n > 250)
+        id.n = 250;
+    text = id.p[0] == '<' ? arena_dup(q->context->command, id)
+                          : arena_printf(q->context->command, "<%.*s>", STR_ARG(id));
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+            *p = '?';
+    return text;
+}

@@ -1,0 +1,82 @@
+/*
+ * plugin/instance - inside of the host: one line of config/plugins, one call of a handler
+ *
+ * Owns   the definitions that plugin/ shares among its own files; nobody else includes this
+ */
+#ifndef QPSMTPD_PLUGIN_INSTANCE_H
+#define QPSMTPD_PLUGIN_INSTANCE_H
+
+#include "base/err.h"
+#include "base/log.h"
+#include "plugin/hooks.h"
+
+struct instance {
+    size_t index;     /* in struct host */
+    const char *name; /* first word of the line: check_relay:1 */
+    struct qp_plugin
+        plugin; /* a copy of what the .so exports; handlers that it is too old for are NULL */
+    const struct qp_line *line; /* where it was configured */
+    void *data;                 /* qp_instance_set() */
+    int log_absolute;           /* -1, or the level of all its lines (argument loglevel) */
+    int log_shift;
+    enum log_level log_wants; /* as a logging plugin: the highest level it cares for */
+};
+
+struct chain {
+    struct instance **handler;
+    size_t n;
+};
+
+struct host {
+    struct arena *arena;
+    struct config *config;
+    struct instance **instances; /* in config order, those of `logging` first */
+    size_t n, room;
+    struct chain chains[HOOK_COUNT];
+    uint16_t
+        *results; /* n * HOOK_COUNT: what each has answered in this session, 0 when not asked */
+    struct activity *activity;
+    struct arena *scratch;    /* of `idle` */
+    struct context idle;      /* for calls outside of a session */
+    struct context *session;  /* of the session that runs, for the logging hook; NULL: none */
+    struct instance *running; /* whose handler is on the stack; NULL: none */
+    enum hook running_hook;
+    bool configuring; /* a config hook runs: its own questions go to the files */
+};
+
+/* Why init refuses. */
+struct failure {
+    struct err err;
+    bool placed; /* err already begins with file and line */
+};
+
+/* What stands behind the opaque parameter of every handler. */
+struct qp {
+    struct context *context; /* conn and txn are NULL in init and child_init */
+    struct instance *instance;
+    enum hook hook;
+    struct hook_result *result;  /* what the handler says besides its return value */
+    struct failure *failure;     /* in init: set by qp_fail(); else NULL */
+    struct config_lines *answer; /* in config hooks: qp_config_answer() */
+};
+
+struct config_lines {
+    struct qp_line *line;
+    size_t n, room;
+    struct arena *arena;
+};
+
+/* hooks_log_attach, hooks_log_detach - let the plugins that have the hook `logging` take every line
+ */
+void hooks_log_attach(struct host *h);
+void hooks_log_detach(struct host *h);
+
+/* hooks_enter - a function of that instance is about to run: the log and the activity say so until
+ * hooks_leave() tells what ran before */
+void hooks_enter(struct host *h, struct instance *instance, enum hook hook);
+void hooks_leave(struct host *h, struct instance *before, enum hook hook_before);
+
+/* scope_arena - the arena behind a scope, as seen from this call */
+struct arena *scope_arena(struct qp *q, enum qp_scope scope);
+
+#endif
