@@ -1,0 +1,96 @@
+#include "smtp/command.h"
+
+#include "base/log.h"
+
+enum need {
+    NEED_NOTHING = 0,
+    NEED_HELLO = 1,      /* HELO or EHLO was accepted */
+    NEED_SENDER = 2,     /* MAIL was accepted */
+    NEED_RECIPIENT = 4,  /* and at least one RCPT */
+    NEED_NO_MESSAGE = 8, /* no BDAT sequence has begun */
+};
+
+static const struct verb {
+    const char *name;
+    struct reply (*run)(struct session *s, const char *args);
+    unsigned needs;
+    struct reply without_sender;
+} verbs[] = {
+    {"MAIL", envelope_mail, NEED_HELLO | NEED_NO_MESSAGE, {0}},
+    {"RCPT", envelope_rcpt, NEED_SENDER | NEED_NO_MESSAGE,
+        REPLY_INIT(503, "5.5.1", "Use MAIL before RCPT")},
+    {"DATA", receive_data, NEED_SENDER | NEED_RECIPIENT | NEED_NO_MESSAGE,
+        REPLY_INIT(503, "5.5.1", "MAIL first")},
+    {"BDAT", receive_bdat, NEED_NOTHING, {0}}, /* its chunk must be read whatever is answered */
+    {"RSET", envelope_rset, NEED_NOTHING, {0}},
+    {"QUIT", minor_quit, NEED_NOTHING, {0}},
+    {"EHLO", hello_ehlo, NEED_NOTHING, {0}},
+    {"HELO", hello_helo, NEED_NOTHING, {0}},
+    {"NOOP", minor_noop, NEED_NOTHING, {0}},
+    {"VRFY", minor_vrfy, NEED_NOTHING, {0}},
+    {"HELP", minor_help, NEED_NOTHING, {0}},
+};
+
+/* false, and *reply says why: something that the verb needs has not happened. */
+static bool
+needs_met(const struct session *s, const struct verb *v, struct reply *reply)
+{
+    if ((v->needs & NEED_NO_MESSAGE) && s->incoming.active)
+        *reply = REPLY(503, "5.5.1", "BDAT LAST or RSET first");
+    else if ((v->needs & NEED_HELLO) && !*s->conn.hello)
+        *reply = REPLY(503, "5.5.1", "please say hello first ...");
+    else if ((v->needs & NEED_SENDER) && !s->txn.sender)
+        *reply = v->without_sender;
+    else if ((v->needs & NEED_RECIPIENT) && !s->txn.n_recipients)
+        *reply = REPLY(503, "5.5.1", "RCPT first");
+    else
+        return true;
+    return false;
+}
+
+static const struct verb *
+find_verb(struct str name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (str_ieq(name, str_of(verbs[i].name)))
+            return &verbs[i];
+    return NULL;
+}
+
+static const char *
+lower(struct arena *a, struct str s)
+{
+    char *copy = arena_dup(a, s);
+
+    for (char *p = copy; *p; p++)
+        *p = ascii_lower(*p);
+    return copy;
+}
+
+struct reply
+command_run(struct session *s, struct str line)
+{
+    struct str rest = line,
+               verb = str_cut(&rest, ' '); /* only the blank separates (core: TAB does not) */
+    const struct verb *v = find_verb(verb);
+    const char *args = arena_dup(s->command_arena, str_trim(rest));
+    struct reply reply;
+
+    s->conn.commands++;
+    log_at(LOG_LEVEL_INFO, "dispatching %.*s", STR_ARG(line));
+    s->context.args = args;
+    if (memchr(line.p, '\0', line.n))
+        return minor_unrecognized(s, "", "", "Unrecognized command: it holds a NUL byte");
+    if (!v)
+        return minor_unrecognized(s, lower(s->command_arena, verb), args, "Unrecognized command");
+    return needs_met(s, v, &reply) ? v->run(s, args) : reply;
+}
+
+struct reply
+command_too_long(struct session *s)
+{
+    s->conn.commands++;
+    log_at(LOG_LEVEL_NOTICE, "line too long: more than %d bytes", COMMAND_LINE_MAX);
+    s->context.args = "";
+    return minor_unrecognized(s, "", "", "Line too long");
+}

@@ -1,0 +1,353 @@
+#include "smtp/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mail/address.h"
+#include "smtp/command.h"
+
+#define DRAIN_MS 1000 /* how long a client that still sends may take to see the last reply */
+
+/* Set by the server's signal handler; the one thing here that is process-wide. */
+static struct {
+    volatile sig_atomic_t soon;
+} leave;
+
+void
+session_leave_soon(void)
+{
+    leave.soon = 1;
+}
+
+/* ---- what every command needs ---- */
+
+int64_t
+session_command_deadline(const struct session *s)
+{
+    return clock_ms() + s->settings.command_timeout_ms;
+}
+
+int64_t
+session_data_deadline(const struct session *s)
+{
+    return clock_ms() + s->settings.data_timeout_ms;
+}
+
+struct hook_result
+session_run_hook(struct session *s, enum hook hook, const struct hook_args *args)
+{
+    struct hook_result r = hook_run(&s->context, hook, args);
+
+    s->leaving = s->leaving || r.disconnect;
+    return r;
+}
+
+bool
+session_ask(struct session *s, enum hook hook, const struct hook_args *args, const char *about,
+    struct reply *reply)
+{
+    struct hook_result r = session_run_hook(s, hook, args);
+
+    return outcome_reply(hook, &r, s->command_arena, about, reply);
+}
+
+static void
+begin_transaction(struct session *s)
+{
+    arena_reset(s->txn_arena);
+    transaction_begin(&s->txn, s->txn_arena, ++s->conn.transactions);
+    s->incoming.active = s->incoming.refused = false;
+    hook_transaction(s->context.host);
+}
+
+void
+session_end_transaction(struct session *s)
+{
+    session_run_hook(s, HOOK_RESET_TRANSACTION, NULL);
+    begin_transaction(s);
+}
+
+/* ---- replies ---- */
+
+static void
+send_one(struct session *s, int code, const char *enhanced, const char *text)
+{
+    struct buf wire;
+    struct str lines;
+
+    buf_init(&wire, s->command_arena, 65536);
+    reply_format(&wire, code, enhanced, text);
+    lines = buf_str(&wire);
+    stream_put(s->stream, lines);
+    while (lines.n && log_wants(LOG_LEVEL_INFO)) {
+        struct str line = str_trim(str_cut(&lines, '\n'));
+
+        log_write(LOG_LEVEL_INFO, "%.*s", STR_ARG(line));
+    }
+}
+
+/* A reply's status, where the site wants statuses at all. */
+static const char *
+status_of(const struct session *s, const char *enhanced)
+{
+    return s->settings.enhanced ? enhanced : NULL;
+}
+
+/* What a plugin says for itself gets the status that fits its code; 3xx and what answers HELO have
+ * none. */
+static void
+send_replies_of_plugin(struct session *s, const struct hook_reply *r)
+{
+    static const char *const by_class[] = {[2] = "2.0.0", [4] = "4.0.0", [5] = "5.0.0"};
+
+    for (; r; r = r->next)
+        send_one(s, r->code, status_of(s, by_class[r->code / 100]), r->text);
+}
+
+static void
+send_reply(struct session *s, const struct reply *reply)
+{
+    if (reply->code)
+        send_one(s, reply->code, status_of(s, reply->enhanced), reply->text);
+    else
+        send_replies_of_plugin(s, reply->more);
+    s->leaving = s->leaving || reply->close;
+}
+
+/* Send a reply and do what comes after it, until nothing does. */
+static void
+answer(struct session *s, struct reply reply)
+{
+    send_reply(s, &reply);
+    while (reply.then && !s->leaving) {
+        reply = reply.then(s);
+        send_reply(s, &reply);
+    }
+}
+
+/* ---- from the first byte to the last ---- */
+
+/* "ESMTP" as a word: the client must see it (qmail-smtpd appends it too). */
+static bool
+says_esmtp(struct str s)
+{
+    for (size_t i = 0; i + 5 <= s.n; i++)
+        if (str_ieq((struct str){s.p + i, 5}, STR("ESMTP")) &&
+            (i == 0 || !ascii_alnum(s.p[i - 1])) && (i + 5 == s.n || !ascii_alnum(s.p[i + 5])))
+            return true;
+    return false;
+}
+
+static const char *
+greeting(struct session *s)
+{
+    const char *text = s->settings.greeting;
+
+    if (!text)
+        return arena_printf(s->command_arena,
+            "%s ESMTP qpsmtpd %s ready; send us your mail, but not your spam.", s->settings.me,
+            QPSMTPD_VERSION);
+    return says_esmtp(str_of(text)) ? text : arena_printf(s->command_arena, "%s ESMTP", text);
+}
+
+static void
+greet(struct session *s)
+{
+    struct reply reply;
+
+    if (session_ask(s, HOOK_PRE_CONNECTION, NULL, NULL, &reply) && reply.code)
+        reply.close = true;
+    else if (!session_ask(s, HOOK_CONNECT, NULL, NULL, &reply))
+        reply = REPLY(220, NULL, greeting(s));
+    answer(s, reply);
+}
+
+/* The line did not come: tell the client why, as far as it can still hear. */
+static void
+end_of_input(struct session *s, enum stream_status status)
+{
+    switch (status) {
+    case STREAM_TIMEOUT:
+        s->end = SESSION_TIMEOUT;
+        log_at(LOG_LEVEL_NOTICE, "timeout: the client was silent");
+        answer(s, REPLY_CLOSE(421, "4.4.2", "Connection Timed Out"));
+        break;
+    case STREAM_INTERRUPTED:
+        s->end = SESSION_QUIT;
+        answer(s, REPLY_CLOSE(421, "4.3.2", "closing connection: the server is going down"));
+        break;
+    case STREAM_EOF:
+        s->end = SESSION_GONE;
+        break;
+    default:
+        s->end = SESSION_ERROR;
+        log_at(LOG_LEVEL_INFO, "connection broke: %s", strerror(stream_error(s->stream)));
+        break;
+    }
+    s->leaving = true;
+}
+
+static void
+one_command(struct session *s)
+{
+    struct str line;
+    enum stream_status status =
+        stream_line(s->stream, COMMAND_LINE_MAX, session_command_deadline(s), &line);
+
+    s->context.params = NULL;
+    s->context.n_params = 0;
+    if (status == STREAM_OK)
+        answer(s, command_run(s, line));
+    else if (status == STREAM_TOO_LONG)
+        answer(s, command_too_long(s));
+    else
+        end_of_input(s, status);
+    arena_reset(s->command_arena);
+}
+
+static void
+disconnect(struct session *s)
+{
+    log_at(LOG_LEVEL_INFO, "click, disconnecting");
+    hook_run(&s->context, HOOK_DISCONNECT, NULL);
+    session_end_transaction(s);
+    hook_run(&s->context, HOOK_POST_CONNECTION, NULL);
+    stream_finish(s->stream, DRAIN_MS);
+}
+
+/* DATABYTES of tcprules overrides the file, for this connection; what is no number means no limit
+ * (qmail). */
+static void
+apply_environment(struct session *s)
+{
+    const char *databytes = connection_env(&s->conn, "DATABYTES");
+    struct str digits;
+    uint64_t n = 0;
+
+    if (!databytes)
+        return;
+    digits = (struct str){databytes, strspn(databytes, "0123456789")};
+    str_number(digits, UINT64_MAX, &n);
+    s->settings.message.max_bytes = n;
+}
+
+/* Answers of `config` hooks may differ from client to client; files do not. false: 421 */
+static bool
+load_settings(struct session *s)
+{
+    struct err e;
+
+    if (!hook_used(s->context.host, HOOK_CONFIG)) {
+        s->settings = s->common;
+    } else if (!settings_load(&s->settings, &s->context, s->conn_arena, &e)) {
+        s->settings = s->common;
+        log_at(LOG_LEVEL_ERROR, "%s", e.text);
+        return false;
+    }
+    apply_environment(s);
+    s->context.me = s->settings.me;
+    if (s->settings.lenient_addresses)
+        s->context.address_rules |= ADDRESS_LENIENT;
+    stream_timeout_set(s->stream, s->settings.command_timeout_ms);
+    return true;
+}
+
+static bool
+begin(struct session *s, const struct peer *p)
+{
+    struct context *c = &s->context;
+
+    stream_reset(s->stream, p->in, p->out, s->common.command_timeout_ms);
+    stream_interruptible(s->stream, &leave.soon);
+    connection_begin(&s->conn, s->conn_arena, s->stream, p);
+    log_session_set(s->conn.id);
+    *c = (struct context){.host = c->host,
+        .config = c->config,
+        .command = s->command_arena,
+        .conn = &s->conn,
+        .txn = &s->txn,
+        .args = "",
+        .me = s->common.me,
+        .address_rules = ADDRESS_STRICT};
+    s->leaving = false;
+    s->end = SESSION_QUIT;
+    hook_session(c->host, c);
+    begin_transaction(s);
+    log_at(LOG_LEVEL_NOTICE, "Connection from %s [%s]", s->conn.remote_info, s->conn.remote_ip);
+    return load_settings(s);
+}
+
+/* Nothing of this client is left for the next one. */
+static void
+forget(struct session *s)
+{
+    hook_session(s->context.host, NULL);
+    arena_reset(s->command_arena);
+    arena_reset(s->txn_arena);
+    arena_reset(s->conn_arena);
+    log_session_set(NULL);
+}
+
+enum session_end
+session_run(struct session *s, const struct peer *p)
+{
+    if (begin(s, p))
+        greet(s);
+    else
+        answer(s, REPLY_CLOSE(421, "4.3.0", "unable to read controls (#4.3.0)"));
+    arena_reset(s->command_arena);
+    while (!s->leaving)
+        one_command(s);
+    disconnect(s);
+    forget(s);
+    return s->end;
+}
+
+/* ---- the storage ---- */
+
+bool
+session_check(struct config *config, struct host *host, struct err *e)
+{
+    struct arena *a = arena_open("check");
+    struct context c = {.host = host, .config = config, .command = a, .args = "", .me = ""};
+    struct settings s;
+    bool ok = settings_load(&s, &c, a, e);
+
+    arena_close(&a);
+    return ok;
+}
+
+struct session *
+session_open(struct config *config, struct host *host)
+{
+    struct arena *process = arena_open("process");
+    struct session *s = arena_alloc(process, sizeof *s);
+    struct err e;
+
+    s->process = process;
+    s->conn_arena = arena_open("connection");
+    s->txn_arena = arena_open("transaction");
+    s->command_arena = arena_open("command");
+    s->stream = stream_open();
+    s->context = (struct context){.host = host, .config = config, .command = process, .args = ""};
+    if (!s->stream || !settings_load(&s->common, &s->context, process, &e)) {
+        log_at(LOG_LEVEL_ERROR, "%s", s->stream ? e.text : "out of memory");
+        session_close(&s);
+    }
+    return s;
+}
+
+void
+session_close(struct session **s)
+{
+    struct session copy = **s;
+
+    *s = NULL;
+    stream_close(&copy.stream);
+    arena_close(&copy.command_arena);
+    arena_close(&copy.txn_arena);
+    arena_close(&copy.conn_arena);
+    arena_close(&copy.process);
+}

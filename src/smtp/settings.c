@@ -1,0 +1,222 @@
+#include "smtp/settings.h"
+
+#include <pwd.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define TIMEOUT_DEFAULT  1200  /* seconds; qmail-smtpd's */
+#define MEMORY_THRESHOLD 65536 /* bytes of body that need no file: most mail is smaller */
+
+struct loader {
+    struct context *context;
+    struct arena *arena;
+    struct err *e;
+};
+
+/* First line of a file: OK with *line NULL when there is none. false: the file cannot be read. */
+static bool
+first_line(const struct loader *l, const char *name, const struct qp_line **line)
+{
+    struct config_value v;
+
+    *line = NULL;
+    switch (hook_config(l->context, name, &v, l->e)) {
+    case CONFIG_BROKEN:
+        return false;
+    case CONFIG_OK:
+        *line = v.n ? &v.line[0] : NULL;
+        break;
+    case CONFIG_ABSENT:
+        break;
+    }
+    return true;
+}
+
+static bool
+load_text(const struct loader *l, const char *name, const char **out)
+{
+    const struct qp_line *line;
+
+    if (!first_line(l, name, &line))
+        return false;
+    if (line)
+        *out = arena_dup(l->arena, str_of(line->text));
+    return true;
+}
+
+/* A number that the engine made up: garbage refuses the start. */
+static bool
+load_number(const struct loader *l, const char *name, uint64_t max, uint64_t *out)
+{
+    const struct qp_line *line;
+
+    if (!first_line(l, name, &line))
+        return false;
+    if (line && !str_number(str_of(line->text), max, out))
+        return err_set(l->e, "%s:%u: \"%s\" is no number from 0 to %llu", line->file, line->number,
+            line->text, (unsigned long long)max);
+    return true;
+}
+
+static bool
+load_bool(const struct loader *l, const char *name, bool *out)
+{
+    uint64_t n = *out;
+
+    if (!load_number(l, name, 1, &n))
+        return false;
+    *out = n;
+    return true;
+}
+
+/* A number that qmail reads too: it takes garbage for "not there", so it must not stop the mail. */
+static bool
+load_qmail_number(const struct loader *l, const char *name, uint64_t max, uint64_t *out)
+{
+    const struct qp_line *line;
+
+    if (!first_line(l, name, &line))
+        return false;
+    if (line && !str_number(str_of(line->text), max, out))
+        log_at(LOG_LEVEL_WARN, "%s:%u: \"%s\" is no number up to %llu: ignored", line->file,
+            line->number, line->text, (unsigned long long)max);
+    return true;
+}
+
+static bool
+load_newlines(const struct loader *l, enum data_newlines *out)
+{
+    static const char *const words[] = {
+        [DATA_REJECT] = "reject", [DATA_NORMALIZE] = "normalize", [DATA_LEGACY] = "legacy"};
+    const struct qp_line *line;
+
+    if (!first_line(l, "bare_newlines", &line))
+        return false;
+    for (size_t i = 0; line && i < sizeof words / sizeof *words; i++)
+        if (str_ieq(str_of(line->text), str_of(words[i]))) {
+            *out = (enum data_newlines)i;
+            return true;
+        }
+    return !line || err_set(l->e, "%s:%u: \"%s\" is none of: reject normalize legacy", line->file,
+                        line->number, line->text);
+}
+
+static bool
+load_timeouts(const struct loader *l, struct settings *s)
+{
+    uint64_t data = TIMEOUT_DEFAULT, command = 0;
+
+    if (!load_qmail_number(l, "timeout", 1000000, &data) ||
+        !load_qmail_number(l, "timeoutsmtpd", 1000000, &command))
+        return false;
+    if (data == 0) /* qpsmtpd: 0 is "not set" */
+        data = TIMEOUT_DEFAULT;
+    s->data_timeout_ms = (int64_t)data * 1000;
+    s->command_timeout_ms = command ? (int64_t)command * 1000 : s->data_timeout_ms;
+    return true;
+}
+
+static bool
+load_names(const struct loader *l, struct settings *s)
+{
+    char host[256] = "";
+
+    s->me = s->local_host = NULL;
+    if (!load_text(l, "me", &s->me) || !load_text(l, "localiphost", &s->local_host) ||
+        !load_text(l, "smtpgreeting", &s->greeting))
+        return false;
+    if (!s->local_host)
+        s->local_host = s->me;
+    if (!s->me) {
+        gethostname(host, sizeof host - 1);
+        s->me = arena_dup(l->arena, str_of(*host ? host : "localhost"));
+    }
+    s->authres_id = s->me;
+    if (!load_text(l, "me-auth-results", &s->authres_id))
+        return false;
+    if (str_ieq(str_of(s->authres_id), STR("none")))
+        s->authres_id = NULL;
+    return true;
+}
+
+/* ---- spool_dir ---- */
+
+static const char *
+home_of(const char *user)
+{
+    const struct passwd *pw = user && *user ? getpwnam(user) : getpwuid(geteuid());
+
+    return pw ? pw->pw_dir : NULL;
+}
+
+/* "~/tmp" and "~user/tmp" as qpsmtpd knew them: $HOME, else $LOGDIR, else the password file. */
+static const char *
+expand_home(struct arena *a, const char *path)
+{
+    const char *home, *rest = path + strcspn(path, "/");
+    const char *user = arena_dup(a, (struct str){path + 1, (size_t)(rest - path) - 1});
+
+    home = *user ? home_of(user) : getenv("HOME");
+    if (!home || !*home)
+        home = *user ? NULL : getenv("LOGDIR");
+    if (!home || !*home)
+        home = home_of(user);
+    return arena_printf(a, "%s%s", home ? home : "/nonexistent", rest);
+}
+
+/* ~/tmp is qpsmtpd's; who has no home of his own (nobody) spools in /tmp: the files have no names
+ * there. */
+static const char *
+default_spool(struct arena *a)
+{
+    const char *dir = expand_home(a, "~/tmp");
+
+    if (access(dir, W_OK | X_OK) == 0 || access(expand_home(a, "~/."), W_OK | X_OK) == 0)
+        return dir;
+    return "/tmp";
+}
+
+static bool
+load_spool(const struct loader *l, struct settings *s)
+{
+    const struct qp_line *perms;
+    uint64_t threshold = MEMORY_THRESHOLD;
+    const char *dir = NULL;
+
+    if (!load_text(l, "spool_dir", &dir) || !first_line(l, "spool_perms", &perms) ||
+        !load_number(l, "size_threshold", 16 << 20, &threshold))
+        return false;
+    s->message.spool_perms = 0700;
+    if (perms) {
+        char *end;
+
+        s->message.spool_perms = (unsigned)strtoul(perms->text, &end, 8);
+        if (*end || !ascii_digit(perms->text[0]) || s->message.spool_perms > 07777)
+            return err_set(l->e, "%s:%u: \"%s\" is no mode: octal digits, as for chmod(1)",
+                perms->file, perms->number, perms->text);
+    }
+    if (!dir)
+        s->message.spool_dir = default_spool(l->arena);
+    else
+        s->message.spool_dir = dir[0] == '~' ? expand_home(l->arena, dir) : dir;
+    s->message.size_threshold = (size_t)threshold;
+    return true;
+}
+
+bool
+settings_load(struct settings *s, struct context *c, struct arena *a, struct err *e)
+{
+    struct loader l = {c, a, e};
+
+    *s = (struct settings){.max_recipients = 1000, .max_hops = 100, .newlines = DATA_REJECT};
+    return load_names(&l, s) && load_timeouts(&l, s) && load_spool(&l, s) &&
+           load_qmail_number(&l, "databytes", UINT64_MAX, &s->message.max_bytes) &&
+           load_number(&l, "max_recipients", 1000000, &s->max_recipients) &&
+           load_number(&l, "max_hops", 1000000, &s->max_hops) && load_newlines(&l, &s->newlines) &&
+           load_bool(&l, "require_angle_brackets", &s->require_brackets) &&
+           load_bool(&l, "lenient_addresses", &s->lenient_addresses) &&
+           load_bool(&l, "received_auth_user", &s->received_auth_user) &&
+           load_bool(&l, "enhanced_status_codes", &s->enhanced);
+}
