@@ -1,0 +1,162 @@
+/*
+ * qpsmtpd - serve one SMTP client on descriptors 0 and 1, for tcpserver, inetd, systemd and pipes
+ *
+ * Who the client is comes from the tcp-environ(5) variables, else from the socket itself, else it
+ * is unknown. Exit status: 0 after QUIT, hang-up and timeout; 1 when the connection failed; 2 wrong
+ * options; 111 when the service could not start, after a 421 to the client.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "net/ip.h"
+#include "net/rdns.h"
+#include "server/fault.h"
+#include "server/service.h"
+#include "server/startup.h"
+#include "smtp/session.h"
+
+extern char **environ;
+
+/* Texts that peer_from_socket makes; the peer borrows them. */
+struct socket_names {
+    char remote[IP_TEXT_MAX];
+    char local[IP_TEXT_MAX];
+    char host[RDNS_NAME_MAX];
+};
+
+static const char *
+env_text(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? value : NULL;
+}
+
+static int
+env_port(const char *name)
+{
+    const char *value = getenv(name);
+    uint64_t n = 0;
+
+    return value && str_number(str_of(value), 65535, &n) ? (int)n : 0;
+}
+
+static void
+peer_from_environment(struct peer *p)
+{
+    p->remote_ip = env_text("TCPREMOTEIP");
+    p->remote_host = env_text("TCPREMOTEHOST");
+    p->remote_info = env_text("TCPREMOTEINFO");
+    p->remote_port = env_port("TCPREMOTEPORT");
+    p->local_ip = env_text("TCPLOCALIP");
+    p->local_host = env_text("TCPLOCALHOST");
+    p->local_port = env_port("TCPLOCALPORT");
+}
+
+/* A terminal, a pipe, a Unix socket: stays unknown. */
+static void
+peer_from_socket(struct peer *p, const char *dns_servers, struct socket_names *names)
+{
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof sa;
+    struct rdns rdns;
+    struct ip ip;
+
+    if (getpeername(0, (struct sockaddr *)&sa, &len) < 0 ||
+        !ip_from_sockaddr((struct sockaddr *)&sa, &ip, &p->remote_port))
+        return;
+    ip_format(&ip, names->remote);
+    p->remote_ip = names->remote;
+    rdns_init(&rdns, dns_servers);
+    if (rdns_name(&rdns, &ip, names->host))
+        p->remote_host = names->host;
+    rdns_close(&rdns);
+    len = sizeof sa;
+    if (getsockname(0, (struct sockaddr *)&sa, &len) < 0 ||
+        !ip_from_sockaddr((struct sockaddr *)&sa, &ip, &p->local_port))
+        return;
+    ip_format(&ip, names->local);
+    p->local_ip = names->local;
+}
+
+/* A pause of the super-server, or the administrator: no half command is run, a message may finish.
+ */
+static void
+on_term(int number)
+{
+    (void)number;
+    session_leave_soon();
+}
+
+static int
+serve(struct service *service, struct activity *activity)
+{
+    struct peer p = {
+        .in = 0, .out = 1, .env = (const char *const *)environ, .sequence = (uint32_t)getpid()};
+    struct sigaction sa = {.sa_handler = on_term, .sa_flags = SA_RESTART};
+    struct socket_names names;
+    struct session *session;
+    enum session_end end;
+
+    peer_from_environment(&p);
+    if (!p.remote_ip)
+        peer_from_socket(&p, service->dns_servers, &names);
+    sigaction(SIGTERM, &sa, NULL);
+    host_activity_set(service->host, activity);
+    host_child_init(service->host);
+    session = session_open(service->config, service->host);
+    fault_client(1);
+    end = session_run(session, &p);
+    fault_client(-1);
+    session_close(&session);
+    return end == SESSION_ERROR ? 1 : 0;
+}
+
+/* The client must not be left without an answer because the administrator made a mistake. */
+static int
+refuse(const struct options *o, const char *reason)
+{
+    struct str text = STR("421 service not available, configuration error\r\n");
+
+    startup_complain(OPTIONS_QPSMTPD, reason);
+    if (o->check)
+        return 1;
+    if (write(1, text.p, text.n) < 0)
+        startup_complain(OPTIONS_QPSMTPD, "the client has gone");
+    return 111;
+}
+
+int
+main(int argc, char *argv[])
+{
+    static struct activity activity; /* static: the fault handler reads it to the very end */
+    struct arena *arena;
+    struct options options;
+    struct service service;
+    struct paths paths;
+    struct err e;
+    int status;
+
+    startup_process(OPTIONS_QPSMTPD);
+    status = startup_options(OPTIONS_QPSMTPD, argc, argv, &options);
+    if (status >= 0)
+        return status;
+    if (options.syslog)
+        log_to_syslog("qpsmtpd");
+    fault_install(&activity);
+    arena = arena_open("process");
+    if (!paths_find(&paths, arena, argv[0], &options, &e) ||
+        !service_open(&service, NULL, &paths, &options, &e)) {
+        status = refuse(&options, e.text);
+    } else {
+        if (options.check)
+            printf("configuration ok: %zu plugins\n", host_count(service.host));
+        status = options.check ? 0 : serve(&service, &activity);
+        service_close(&service);
+    }
+    arena_close(&arena);
+    return status;
+}

@@ -1,0 +1,37 @@
+/*
+ * server/service - one snapshot of configuration with the plugins that it names
+ *
+ * Owns   config and host together, and the config files that both programs need themselves:
+ * loglevel, log_format, dns_servers Uses   conf, plugin, base/log Keep   a service that does not
+ * open changes nothing: the one before goes on
+ */
+#ifndef QPSMTPD_SERVER_SERVICE_H
+#define QPSMTPD_SERVER_SERVICE_H
+
+#include "base/log.h"
+#include "conf/config.h"
+#include "plugin/host.h"
+#include "server/options.h"
+#include "server/paths.h"
+
+struct service {
+    struct config *config;
+    struct host *host;
+    enum log_level level;
+    enum log_format format;
+    char dns_servers[512]; /* for rdns_init; "": those of the system */
+};
+
+/*
+ * service_open - read the configuration, load the plugins, set the log's level and format
+ *
+ * before   NULL, or the one that goes on when this one fails: the log is set back to it
+ * returns  false: see e; *s is as it was
+ */
+bool service_open(struct service *s, const struct service *before, const struct paths *paths,
+    const struct options *o, struct err *e);
+
+/* service_close - unload the plugins, drop the configuration; *s may be closed already */
+void service_close(struct service *s);
+
+#endif
