@@ -64,15 +64,13 @@ static struct {
 
 static void __attribute__((noreturn)) give_up(const char *name)
 {
-    static const char front[] = "out of memory: ";
-    ssize_t ignored;
+    char line[128];
+    int n = snprintf(line, sizeof line, "out of memory: %.80s\n", name);
 
     if (exhausted.fn)
         exhausted.fn();
-    ignored = write(STDERR_FILENO, front, sizeof front - 1);
-    ignored = write(STDERR_FILENO, name, strlen(name));
-    ignored = write(STDERR_FILENO, "\n", 1);
-    (void)ignored;
+    if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
+        _exit(111); /* nobody listens: it makes no difference */
     _exit(111);
 }
 

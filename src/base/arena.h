@@ -23,7 +23,7 @@ struct arena *arena_open(const char *name);
 /* arena_close - arena_reset, then the memory goes back. *a may be NULL; it becomes NULL. */
 void arena_close(struct arena **a);
 
-/* arena_reset - run the arena_at_reset functions, newest first; then everything given out is void */
+/* arena_reset - run the arena_at_reset functions, newest first; then all it gave out is void */
 void arena_reset(struct arena *a);
 
 /* arena_alloc - n zeroed bytes, aligned for any type. n may be 0. */
@@ -45,7 +45,7 @@ char *arena_printf(struct arena *a, const char *format, ...)
 char *arena_vprintf(struct arena *a, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0), nonnull(2), returns_nonnull));
 
-/* arena_at_reset - call fn(data) once, when the arena is reset or closed. data may lie in the arena. */
+/* arena_at_reset - call fn(data) once, at the next reset or close. data may lie in the arena. */
 void arena_at_reset(struct arena *a, void (*fn)(void *data), void *data);
 
 /* arena_used - bytes given out since the last reset */

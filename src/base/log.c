@@ -142,6 +142,8 @@ log_to_syslog(const char *ident)
 void
 log_sink_set(log_sink *sink, void *data, enum log_level wants)
 {
+    if (!sink && data && data != logger.sink.data)
+        return; /* another one has taken its place */
     logger.sink.fn = sink;
     logger.sink.data = data;
     logger.sink.wants = wants;

@@ -55,15 +55,15 @@ void log_level_set(enum log_level level);
 enum log_level log_level_get(void);
 void log_format_set(enum log_format format);
 
-/* log_to_syslog - built-in target from now on: syslog(3), facility mail; ident is borrowed for ever */
+/* log_to_syslog - built-in target from now on: syslog(3), facility mail; ident borrowed for ever */
 void log_to_syslog(const char *ident);
 
 /*
- * log_sink_set - sink NULL removes it
+ * log_sink_set - sink NULL removes it: the one with this data, or with data NULL whichever there is
  *
- * Lines up to level `wants` reach the sink, whatever log_level_set said; lines above it are nobody's.
- * What the sink did not take is the built-in target's, if it is within log_level_set. A line that is
- * logged while the sink runs is dropped.
+ * Lines up to level `wants` reach the sink, whatever log_level_set said; lines above it are
+ * nobody's. What the sink did not take is the built-in target's, if it is within log_level_set. A
+ * line that is logged while the sink runs is dropped.
  */
 void log_sink_set(log_sink *sink, void *data, enum log_level wants);
 
@@ -92,7 +92,7 @@ size_t log_line(char *out, size_t room, const struct log_event *event, enum log_
 size_t log_escape(char *out, size_t room, struct str text);
 
 /*
- * log_level_parse - "3", "LOGERROR", "error", any case; "8" is debug, as files of qpsmtpd 0.3x have it
+ * log_level_parse - "3", "LOGERROR", "error", any case; "8" is r356's debug
  *
  * returns  false: none of these
  */

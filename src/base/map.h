@@ -18,7 +18,11 @@ struct map *map_new(struct arena *a);
 /* map_reserve - make room for count keys at once, where a long list is about to be put in */
 void map_reserve(struct map *m, size_t count);
 
-/* map_set - put or replace; a NULL value makes map_get answer as if the key were absent. The key is copied into the map's arena; value is borrowed for the arena's life. */
+/*
+ * map_set - put or replace; a NULL value makes map_get answer as if the key were absent
+ *
+ * The key is copied into the map's arena; value is borrowed for the arena's life.
+ */
 void map_set(struct map *m, struct str key, void *value);
 
 /* map_get - the value, or NULL */

@@ -18,8 +18,7 @@ struct str {
     size_t n;
 };
 
-#define STR(literal)                                                                               \
-    ((struct str){"" literal, sizeof(literal) - 1})
+#define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
 
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p
@@ -33,10 +32,11 @@ str_of(const char *z)
 static inline struct str
 str_from(struct str s, size_t start)
 {
-    return (struct str){s.p + start, s.n - start};
+    /* an empty view may have NULL, to which not even 0 may be added */
+    return (struct str){start > 0 ? s.p + start : s.p, s.n - start};
 }
 
-/* The "i" forms fold ASCII case only: mail's names are ASCII, and a locale may not change a verdict. */
+/* The "i" forms fold ASCII case only: mail has ASCII names, and no locale may change a verdict */
 bool str_eq(struct str a, struct str b);
 bool str_ieq(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);

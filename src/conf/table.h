@@ -3,16 +3,17 @@
  *
  * Owns   the ways in which lists match: exact, addresses, qmail's domains, addresses and networks
  * Uses   conf/cdb, net/cidr, base/map; the public names are those of <qpsmtpd/config.h>
- * Keep   a table that was opened never changes; a lookup allocates nothing that outlives the caller's arena
+ * Keep   a table that was opened never changes; a lookup allocates in the caller's arena only
  *
- * Matching (keys and patterns fold ASCII case; the dot behind a host name is ignored; of equal entries
- * the first line wins; a word that cannot be what its table holds is refused, not ignored):
+ * Matching (keys and patterns fold ASCII case; the dot behind a host name is ignored; of equal
+ * entries the first line wins; a word that cannot be what its table holds is refused, not ignored):
  *   exact    the whole key
  *   address  user@host, else @host
- *   domain   host, else each suffix that starts with a dot, longest first (qmail's rcpthosts): the entry
- *            .example.com matches a.example.com and not example.com
+ *   domain   host, else each suffix that starts with a dot, longest first (qmail's rcpthosts): the
+ *            entry .example.com matches a.example.com and not example.com. An entry may also be an
+ *            address literal, [192.0.2.1]
  *   ip       the longest network that holds it; in a cdb the address, then its prefixes that end in
- *            '.' (or ':'), longest first
+ *            '.' or ':', longest first
  */
 #ifndef QPSMTPD_CONF_TABLE_H
 #define QPSMTPD_CONF_TABLE_H
@@ -32,13 +33,14 @@ struct table;
  * table_new - from the lines of a file: key, blanks, value
  *
  * lines    borrowed as long as the table
- * bad      set to the line that is no address, network or domain, when the result is NULL; e says why
+ * bad      when the result is NULL: the line that is no address, network or domain; e says why
  */
 struct table *table_new(struct arena *a, enum table_match kind, struct config_value lines,
     const struct qp_line **bad, struct err *e);
 
-/* table_open_cdb - from a cdb file; path NULL gives an empty table. NULL: see e. Closed with the arena. */
-struct table *table_open_cdb(struct arena *a, enum table_match kind, const char *path, struct err *e);
+/* table_open_cdb - from a cdb; path NULL: an empty table. NULL: see e. Closed with the arena. */
+struct table *table_open_cdb(
+    struct arena *a, enum table_match kind, const char *path, struct err *e);
 
 /*
  * table_find - look key up
@@ -46,8 +48,8 @@ struct table *table_open_cdb(struct arena *a, enum table_match kind, const char 
  * value    NULL, or set: to a NUL-terminated text of the table or of scratch; to NULL unless found
  * scratch  for folded keys and for values out of a cdb
  */
-enum table_status table_find(const struct table *t, const char *key, struct arena *scratch,
-    const char **value);
+enum table_status table_find(
+    const struct table *t, const char *key, struct arena *scratch, const char **value);
 
 /* table_count - entries of a text list, equal ones once; 0 for a cdb */
 size_t table_count(const struct table *t);

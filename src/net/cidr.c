@@ -93,15 +93,14 @@ cidr_mask(struct ip *ip, uint8_t bits)
 bool
 cidr_parse(struct str text, struct cidr *out)
 {
-    struct str address = text;
+    struct str rest = text;
+    struct str address = str_cut(&rest, '/');
     struct ip ip;
 
     if (text.n == 0)
         return false;
-    if (str_find(text, '/') < text.n) {
-        address = str_cut(&text, '/');
-        return parse_network(address, text, out);
-    }
+    if (address.n < text.n)
+        return parse_network(address, rest, out);
     if (ip_parse(text, &ip)) { /* before the prefixes: "2001:db8::" is one address */
         *out = (struct cidr){ip, 128};
         return true;

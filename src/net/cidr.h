@@ -1,8 +1,8 @@
 /*
  * net/cidr - is this address inside that network?
  *
- * Owns   the notations that configuration files use: 192.0.2.0/24, 192.0.2., 192.0.2.1, 2001:db8::/32,
- *        2001:db8: (whole groups, ending in a colon; but 2001:db8:: is a single address)
+ * Owns   the notations that configuration files use: 192.0.2.0/24, 192.0.2., 192.0.2.1,
+ *        2001:db8::/32, 2001:db8: (whole groups and a colon; but 2001:db8:: is a single address)
  * Uses   base/str, net/ip; knows nothing of sockets, of files or of mail
  * Keep   a bad pattern matches nothing, it never matches everything (t/unit/cidr)
  * Change how the functions compare, and the order of the fields
@@ -20,7 +20,7 @@ struct cidr {
 /*
  * cidr_parse - read one pattern
  *
- * text     borrowed for the call; no blanks around it. Host bits may be set: 192.0.2.1/24 is 192.0.2.0/24
+ * text     borrowed for the call; no blanks around it. Host bits may be set: they are cleared
  * out      written when, and only when, the result is true
  * returns  false: text is no pattern. The caller knows file and line, so the caller logs
  */

@@ -16,7 +16,7 @@ struct ip {
     uint8_t b[16];
 };
 
-/* ip_parse - "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"; no brackets, no zone. false: none of these. */
+/* ip_parse - "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"; no brackets, no zone; false: none */
 bool ip_parse(struct str text, struct ip *out);
 
 /* ip_format - canonical text (RFC 5952; IPv4-mapped as plain IPv4); out has room for IP_TEXT_MAX */

@@ -264,6 +264,8 @@ stream_line(struct stream *s, size_t max, int64_t deadline, struct str *line)
 {
     size_t seen = 0; /* bytes that were searched already */
 
+    if (output_status(s) != STREAM_OK) /* no dialogue with a peer that does not hear the answers */
+        return output_status(s);
     for (;;) {
         char *p = s->in_buffer + s->start;
         size_t n = s->end - s->start;
