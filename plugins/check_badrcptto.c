@@ -4,8 +4,7 @@
  *   plugins file: check_badrcptto             before rcpt_ok
  *                 badrcptto, the name of 1.00, is the same but lets immune clients through
  *   file:         badrcptto: user@host, @host or a pattern, then the reason (see badlist.h)
- *   hook rcpt:    550 with the reason, or 550 5.1.1 "mail to ENTRY not accepted here"; else
- * QP_DECLINED
+ *   hook rcpt:    550 with the reason, or 550 5.1.1 "mail to ENTRY not accepted here"
  *
  * Source: r356 check_badrcptto, 1.00 badrcptto (which writes its text with (#5.1.1) behind it).
  */

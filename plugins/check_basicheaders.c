@@ -129,13 +129,14 @@ read_word(const char **p, char *out, size_t room)
 static bool
 read_month(const char **p, int *out)
 {
-    static const char names[] = "jan feb mar apr may jun jul aug sep oct nov dec";
+    static const char *const months[] = {
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"};
     char word[16];
 
     if (read_word(p, word, sizeof word) < 3)
         return false;
     for (*out = 0; *out < 12; ++*out)
-        if (strncasecmp(word, names + 4 * *out, 3) == 0)
+        if (strncasecmp(word, months[*out], 3) == 0)
             return true;
     return false;
 }
@@ -230,14 +231,14 @@ has_address(const char *value)
     return false;
 }
 
-/* Is there a field that did not come from ourselves? */
+/* Is there a field that is not of the kind we have just put on top ourselves? */
 static bool
 has_header(struct qp *q)
 {
     const char *name, *value;
 
     for (size_t i = 0; qp_header_field(q, i, &name, &value); i++)
-        if (strcasecmp(name, "Received") != 0)
+        if (strcasecmp(name, "Received") != 0 && strcasecmp(name, "Authentication-Results") != 0)
             return true;
     return false;
 }

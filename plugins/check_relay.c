@@ -7,8 +7,8 @@
  *   hook rcpt:    with `only 1`, 550 for everybody who may not; else QP_DECLINED
  *
  * Source: r356 check_relay, 1.00 relay, qmail-smtpd(8). As relay, ::1 may relay unless
- * norelayclients says no (1.00). `only 1` never accepts a recipient by itself, as 1.00 did: later
- * plugins still check.
+ * norelayclients says no (1.00). Unlike 1.00, `only 1` accepts no recipient by itself: the plugins
+ * behind it still check.
  */
 #include <string.h>
 

@@ -2,17 +2,18 @@
  * check_spamhelo - refuse HELO names that nobody legitimate uses
  *
  *   plugins file: check_spamhelo
- *                 helo [policy lenient] [reject 0|1|naughty] [reject_type TYPE] [timeout SECONDS]
+ *                 helo [policy lenient] [reject 0|1|naughty] [reject_type TYPE]
  *   file:         badhelo: one name a line
- *   hooks helo, ehlo:
- *     as check_spamhelo (r356): 550 when the name is a line of badhelo
- *     as helo (1.00): 550 and the connection is closed, unless reject_type says otherwise, when the
- * name is a line of badhelo or matches a pattern there; is localhost and the peer is not; is an
- * address literal of somebody else; is a bare address. Immune clients are let through. hook
- * data_post, as helo only: the field X-HELO tells the name
+ *   hooks helo, ehlo, as check_spamhelo (r356): 550 when the name is a line of badhelo
+ *   hooks helo, ehlo, as helo (1.00): 550 and close, or what reject_type says, when the name
+ *     - is a line of badhelo or matches a pattern there,
+ *     - is localhost and the peer is not,
+ *     - is an address literal of somebody else, or an address without brackets.
+ *     Immune clients are let through.
+ *   hook data_post, as helo: the field X-HELO tells the name
  *
- * In badhelo a line with one of {}[]()^$|*+?\! is, for helo, a pattern as well; a leading ! negates
- * it. An address literal, [192.0.2.1], is never a pattern: as one it would match nearly every name.
+ * For helo a line of badhelo with one of {}[]()^$|*+?\! in it is a pattern as well; a leading !
+ * negates it. An address literal is never a pattern: [192.0.2.1] would match nearly every name.
  */
 #include <arpa/inet.h>
 #include <string.h>
@@ -92,11 +93,9 @@ on_init(struct qp *q, int argc, const char *const argv[])
     struct qp_lines lines = qp_config_lines(q, "badhelo");
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
     int policy = POLICY_LENIENT;
-    int64_t timeout = 0; /* of the DNS tests of rfc and strict */
     const struct qp_arg none[] = {{0}};
     const struct qp_arg helo[] = {
         {"policy", .choice = &policy, .choices = "lenient rfc strict"},
-        {"timeout", .duration_ms = &timeout, .min = 1, .max = 60},
         QP_REJECT_ARGS(&c->reject),
         {0},
     };
