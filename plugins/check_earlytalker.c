@@ -92,7 +92,7 @@ wait_of(struct qp *q, const struct conf *c)
 
     if (qp_note(q, QP_CONNECTION, "earlytalker_wait") == NULL || seconds < 0)
         return c->wait_ms;
-    return (seconds < WAIT_MAX ? seconds : WAIT_MAX) * 1000;
+    return (seconds < WAIT_MAX ? seconds : WAIT_MAX) * INT64_C(1000);
 }
 
 /* What to do with a client that was watched. */

@@ -82,6 +82,7 @@ cookie(struct qp *q, const char *path)
     char *text = qp_alloc(q, QP_CONNECTION, COOKIE_MAX + 1);
     int64_t deadline = now_ms() + LIMIT_MS, left;
     int fds[2], status;
+    size_t n = 0;
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -90,12 +91,15 @@ cookie(struct qp *q, const char *path)
         (const struct qp_fd_map[]){{fds[1], 1}}, 1, NULL);
     close(fds[1]);
     if (pid > 0)
-        text[read_until(fds[0], text, COOKIE_MAX, deadline)] = '\0';
+        n = read_until(fds[0], text, COOKIE_MAX, deadline);
     close(fds[0]);
     if (pid < 0)
         return "";
     left = deadline - now_ms();
     status = qp_process_wait(q, pid, left > 0 ? left : 0);
+    for (size_t i = 0; i < n; i++)
+        if (text[i] == '\0')
+            text[i] = '\177'; /* not printable either, but not the end */
     return status == 0 ? text : "";
 }
 

@@ -21,8 +21,9 @@ struct qp_fd_map {
 /*
  * qp_process_start - fork and execve
  *
- * The program starts in a process group of its own, with the environment of this process, default
- * signal dispositions and an empty signal mask.
+ * The program starts in a process group of its own, with default signal dispositions and an empty
+ * signal mask. Its environment is that of this process and, on top, the connection's: the variables of
+ * tcp-environ(5) and of tcprules, as under tcpserver, whoever has accepted the connection.
  *
  * argv     argv[0] is the path, used as it is (absolute paths only; no PATH search); ends with NULL
  * map      n entries, at most QP_FD_MAP_MAX; the numbers in `fd` may overlap those in `as`

@@ -128,7 +128,7 @@ file_open(const struct conf *c, const char *path)
     struct output *o = c->output;
 
     /* O_NONBLOCK: should it be a FIFO that nobody reads */
-    o->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    o->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     snprintf(o->path, sizeof o->path, "%s", path);
     return o->fd >= 0;
 }
@@ -221,7 +221,7 @@ read_path(struct qp *q, const char *const argv[], struct conf *c)
 
     c->path = qp_strdup(q, QP_INSTANCE, join(q, argv));
     if (!localtime_r(&now, &tm) || !expand_path(path, c->path, PARENT, &tm))
-        return qp_fail(q, "\"%s\" gives no path, or one that is too long", c->path);
+        return qp_fail(q, "this gives no path, or one that is too long: %.60s", c->path);
     if (access(path, W_OK) == 0)
         return true;
     if (errno != ENOENT)

@@ -65,13 +65,12 @@ fail(struct delivery *d, const char *step)
 static bool
 sync_dir(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
 
     if (fd < 0)
         return false;
-    error = fsync(fd) == 0 || errno == EINVAL
-                ? 0
-                : errno; /* EINVAL: nothing to do in this file system */
+    if (fsync(fd) < 0 && errno != EINVAL) /* a file system that has nothing to do here says that */
+        error = errno;
     close(fd);
     errno = error;
     return error == 0;

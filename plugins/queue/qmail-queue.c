@@ -30,6 +30,7 @@
 #define PATH_BYTES    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-"
 #define ERROR_TEXT_FD 6
 #define ERROR_TEXT    255 /* notqmail keeps no more */
+#define TIMEOUT_MS    300000
 #define GIVE_UP_MS                                                                                 \
     5000 /* qmail-queue removes its files when the pipes end; then it gets SIGKILL                 \
           */
@@ -315,7 +316,7 @@ on_init(struct qp *q, int argc, const char *const argv[])
 {
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
 
-    c->timeout_ms = 300 * 1000;
+    c->timeout_ms = TIMEOUT_MS;
     qp_instance_set(q, c);
     if (!qp_args(q, argc, argv,
             (const struct qp_arg[]){{.name = "path", .positional = true, .text = &c->path},

@@ -184,7 +184,7 @@ hook_run(struct context *c, enum hook hook, const struct hook_args *args)
 
     args = args ? args : &none;
     for (size_t i = 0; i < chain->n && result.rc == QP_DECLINED; i++) {
-        struct hook_result one = {.rc = QP_DECLINED, .text = ""};
+        struct hook_result one = {.text = "", .disconnect = result.disconnect};
         struct qp q = {c, chain->handler[i], hook, &one, NULL, args->answer};
         const char *last_text = result.text;
 
@@ -192,6 +192,7 @@ hook_run(struct context *c, enum hook hook, const struct hook_args *args)
             log_at(LOG_LEVEL_DEBUG, "running plugin (%s): %s", names[hook], q.instance->name);
         hooks_enter(h, q.instance, hook);
         one.rc = invoke(&q, args);
+        result.disconnect = one.disconnect; /* whoever decides: it stays asked for */
         if (!rc_name(one.rc)) {
             log_at(LOG_LEVEL_ERROR, "returned %d, which is no result: skipped", (int)one.rc);
             hooks_leave(h, before, hook_before);

@@ -267,6 +267,8 @@ plugin_dirs(struct host *h, const struct host_options *o, struct err *e)
     case CONFIG_OK:
         break;
     }
+    if (!lines.n) /* comments only, as in config.sample */
+        return o->default_dirs;
     dirs = arena_alloc(h->arena, (lines.n + 1) * sizeof *dirs);
     for (size_t i = 0; i < lines.n; i++)
         dirs[i] = lines.line[i].text;

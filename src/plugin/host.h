@@ -18,7 +18,7 @@ struct host;
 struct host_options {
     const char *const
         *plugin_dirs; /* from the command line; NULL or empty: config plugin_dirs, then defaults */
-    const char *const *default_dirs; /* when config plugin_dirs is absent; NULL at the end */
+    const char *const *default_dirs; /* when config plugin_dirs has no lines; NULL at the end */
     bool qmail_defaults; /* no configuration of our own exists: load what qmail-smtpd does when
                             there is no `plugins` */
 };

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "plugin/instance.h"
 
 #define KILLED_WAIT_MS 5000 /* after SIGKILL: longer only when the kernel itself is stuck */
 #define POLL_WAIT_MS   10   /* between looks where there is no pidfd_open(2) */
@@ -79,18 +81,16 @@ descriptors_map(const struct qp_fd_map map[], size_t n, int *report)
 }
 
 static _Noreturn void
-become(
-    const char *const argv[], const struct qp_fd_map map[], size_t n, const char *dir, int report)
+become(const char *const argv[], char *const *environment, const struct qp_fd_map map[], size_t n,
+    const char *dir, int report)
 {
-    const union {
-        const char *const *ours;
-        char *const *exec; /* execve(2) changes nothing; its prototype is older than const */
-    } words = {argv};
+    char *const *words; /* execve(2) changes nothing, but its prototype is older than const */
 
+    memcpy(&words, &argv, sizeof words);
     setpgid(0, 0);
     if (descriptors_map(map, n, &report) && (!dir || chdir(dir) == 0)) {
         signals_default();
-        execve(argv[0], words.exec, environ);
+        execve(argv[0], words, environment);
     }
     if (write(report, &(int){errno}, sizeof(int)) < 0)
         _exit(126); /* nobody listens; the status says the same */
@@ -98,6 +98,77 @@ become(
 }
 
 /* ---- in this process ---- */
+
+/* An environment in the making; the list ends with NULL. */
+struct environment {
+    struct arena *arena;
+    char **list;
+    size_t n, room;
+};
+
+/* The name in NAME=value, the equals sign included. */
+static struct str
+name_of(const char *variable)
+{
+    return (struct str){variable, strcspn(variable, "=") + 1};
+}
+
+static bool
+is_set(const struct environment *e, struct str name)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (strncmp(e->list[i], name.p, name.n) == 0)
+            return true;
+    return false;
+}
+
+/* Unless it is there, or a plugin took it back (qp_env_unset). */
+static void
+add(struct environment *e, const struct connection *conn, const char *variable)
+{
+    struct str name = name_of(variable);
+
+    if (is_set(e, name) || map_get(conn->env_unset, (struct str){name.p, name.n - 1}))
+        return;
+    if (e->n + 1 >= e->room) {
+        size_t room = e->room ? 2 * e->room : 64;
+        char **more = arena_alloc(e->arena, room * sizeof *more);
+
+        if (e->n)
+            memcpy(more, e->list, e->n * sizeof *more);
+        e->list = more;
+        e->room = room;
+    }
+    e->list[e->n++] = arena_dup(e->arena, str_of(variable));
+}
+
+/*
+ * What programs know of the client is what tcpserver tells them (tcp-environ(5)), whoever has accepted
+ * the connection. First come the connection's own variables, then its facts, then those of the process.
+ */
+static char *const *
+environment_of(const struct context *c)
+{
+    const struct connection *conn = c->conn;
+    struct environment e = {.arena = c->command};
+
+    if (!conn)
+        return environ;
+    for (const char *const *own = conn->env; own && *own; own++)
+        add(&e, conn, *own);
+    if (conn->has_ip) { /* a terminal or a pipe has no facts */
+        add(&e, conn, "PROTO=TCP");
+        add(&e, conn, arena_printf(c->command, "TCPREMOTEIP=%s", conn->remote_ip));
+        add(&e, conn, arena_printf(c->command, "TCPREMOTEPORT=%d", conn->remote_port));
+        add(&e, conn, arena_printf(c->command, "TCPLOCALIP=%s", conn->local_ip));
+        add(&e, conn, arena_printf(c->command, "TCPLOCALPORT=%d", conn->local_port));
+    }
+    if (conn->has_ip && conn->remote_host[0] != '[')
+        add(&e, conn, arena_printf(c->command, "TCPREMOTEHOST=%s", conn->remote_host));
+    for (char *const *process = environ; *process; process++)
+        add(&e, conn, *process);
+    return e.list;
+}
 
 /* fork with all signals held: none of our handlers may run in the child. */
 static pid_t
@@ -135,10 +206,10 @@ pid_t
 qp_process_start(
     struct qp *q, const char *const argv[], const struct qp_fd_map map[], size_t n, const char *dir)
 {
+    char *const *environment = q ? environment_of(q->context) : environ;
     int report[2], code;
     pid_t pid;
 
-    (void)q;
     if (!argv[0] || argv[0][0] != '/' || n > QP_FD_MAP_MAX) {
         errno = EINVAL;
         return -1;
@@ -147,7 +218,7 @@ qp_process_start(
         return -1;
     pid = fork_quietly();
     if (pid == 0)
-        become(argv, map, n, dir, report[1]);
+        become(argv, environment, map, n, dir, report[1]);
     code = pid < 0 ? errno : 0;
     close(report[1]);
     if (pid > 0 && (code = read_report(report[0])) != 0)

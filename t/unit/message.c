@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,23 @@ struct fixture {
     char spool[80]; /* inside of it; not there yet */
     struct message_limits limits;
 };
+
+/* In place of libc's: a file system that cannot make a file without a name. */
+static struct {
+    bool on;
+    int named; /* files that got a name */
+} old_file_system;
+
+int
+openat(int dir, const char *name, int flags, ...)
+{
+    if (old_file_system.on && (flags & O_TMPFILE) == O_TMPFILE) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    old_file_system.named += old_file_system.on && (flags & O_EXCL);
+    return (int)syscall(SYS_openat, dir, name, flags, 0600);
+}
 
 static int
 setup(void **state)
@@ -290,6 +308,21 @@ a_missing_spool_directory_is_made_and_stays_empty(void **state)
     assert_int_equal(entries(f->spool), 0);
 }
 
+static void
+a_file_that_needs_a_name_loses_it_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct message *m = message_new(f->arena, &f->limits);
+
+    old_file_system.on = true;
+    message_put(m, STR("A: b\n\nbody"));
+    old_file_system.on = false;
+    assert_int_equal(old_file_system.named, 1);
+    assert_int_equal(message_trouble(m), MESSAGE_FINE);
+    assert_int_equal(entries(f->spool), 0);
+    expect_body(m, STR("\nbody"));
+}
+
 static bool
 count_warnings(void *data, const struct log_event *event)
 {
@@ -446,6 +479,7 @@ main(void)
         TEST(many_fields_are_written_in_order),
         TEST(a_pipe_gets_all_of_it),
         TEST(a_missing_spool_directory_is_made_and_stays_empty),
+        TEST(a_file_that_needs_a_name_loses_it_at_once),
         TEST(an_open_spool_directory_is_warned_of_once),
         TEST(an_unusable_spool_directory_is_trouble),
         TEST(a_full_disk_is_trouble),
