@@ -2,9 +2,9 @@
  * base/arena - memory with a name and one end
  *
  * Owns   every byte that lives as long as a transaction, a connection, a plugin set or the process
- * Keep   arena_alloc never returns NULL; what is given out is zeroed; a reset wipes what a
- *        client left behind, and keeps the first block so that the next session allocates nothing.
- *        The function of arena_when_exhausted is all that is process-wide
+ * Keep   arena_alloc never returns NULL; what is given out is zeroed; a reset wipes what a client
+ *        left behind, and keeps the first block so that the next session allocates nothing. The
+ *        function of arena_when_exhausted is all that is process-wide
  * Change the block sizes
  */
 #ifndef QPSMTPD_BASE_ARENA_H

@@ -3,8 +3,8 @@
  *
  * Owns   the growing; the memory is the arena's
  * Keep   it never holds more than cap bytes; what did not fit is cut off and remembered in
- *        `overflow`, and nothing is appended behind a cut, so a chain of appends needs one test
- *        at its end
+ *        `overflow`, and nothing is appended behind a cut, so a chain of appends needs one test at
+ *        its end
  */
 #ifndef QPSMTPD_BASE_BUF_H
 #define QPSMTPD_BASE_BUF_H

@@ -5,8 +5,8 @@
  *        that stands in front of each line
  * Keep   text from outside arrives escaped: control bytes and 8-bit bytes become \xNN, a line is
  *        cut at LOG_LINE_MAX, so lines of several processes never mix (one write(2) <= PIPE_BUF)
- *        and nobody can forge one. A line that cannot be written is lost, nothing else happens
- *        (a program ignores SIGPIPE); errno is left as it was
+ *        and nobody can forge one. A line that cannot be written is lost, nothing else happens (a
+ *        program ignores SIGPIPE); errno is left as it was
  * Change the two formats only with their readers (t/unit/log)
  *
  * Levels are syslog's, as qpsmtpd 1.00 numbers them: 0 emergency … 7 debug.

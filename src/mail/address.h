@@ -2,8 +2,10 @@
  * mail/address - what stands between the angle brackets
  *
  * Owns   the grammar of RFC 5321, 4.1.2, with the leniencies that real mail needs, and the
- * canonical form Uses   base, net/ip Keep   what is accepted holds no NUL, CR, LF or other control
- * byte, and its format is accepted again and gives the same address (t/fuzz/address)
+ *        canonical form
+ * Uses   base, net/ip
+ * Keep   what is accepted holds no NUL, CR, LF or other control byte, and its format is accepted
+ *        again and gives the same address (t/fuzz/address)
  */
 #ifndef QPSMTPD_MAIL_ADDRESS_H
 #define QPSMTPD_MAIL_ADDRESS_H
@@ -17,9 +19,8 @@
 
 enum address_rules {
     ADDRESS_STRICT = 0,
-    ADDRESS_LENIENT =
-        1, /* config lenient_addresses: unquoted blanks, specials, several @ in the local part */
-    ADDRESS_VERP = 2, /* senders ending in -@[] (qmail's VERP request), for relay clients */
+    ADDRESS_LENIENT = 1, /* config lenient_addresses: unquoted blanks, specials, several @ */
+    ADDRESS_VERP = 2,    /* senders ending in -@[] (qmail's VERP request), for relay clients */
 };
 
 /*
@@ -28,7 +29,7 @@ enum address_rules {
  * text     with its angle brackets; borrowed for the call
  * rules    bits of enum address_rules
  * returns  in the arena; NULL: not acceptable. "<>" and "<#@[]>" (qmail's double bounce) give the
- * null address: address, user and host are "", format is "<>".
+ *          null address: address, user and host are "", format is "<>".
  */
 const struct qp_address *address_parse(struct arena *a, struct str text, unsigned rules);
 

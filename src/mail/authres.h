@@ -1,11 +1,10 @@
 /*
- * mail/authres - Authentication-Results: ours is written, those that pretend to be ours are taken
- * out
+ * mail/authres - Authentication-Results: ours is written, forged ones are taken out
  *
  * Owns   the grammar of that field as far as it says who wrote it, and the part about AUTH
  * Uses   mail/header, net/connection (its set of safe characters)
  * Keep   no field that a reader could take for ours passes, however its authserv-id is folded,
- * quoted or hidden behind comments (t/unit/authres); fields of other servers stay as they are
+ *        quoted or hidden behind comments (t/unit/authres); fields of other servers stay
  *
  * Source: RFC 8601, 2.2 and 5.
  */

@@ -3,8 +3,8 @@
  *
  * Owns   the list of fields; a field is its raw text with every fold and its final LF
  * Uses   base
- * Keep   fields that nobody asked to change are written out exactly as they came, lines that are no
- *        fields included; nothing that is added can break out of its field
+ * Keep   fields that nobody asked to change are written out exactly as they came, lines that are
+ *        no fields included; nothing that is added can break out of its field
  */
 #ifndef QPSMTPD_MAIL_HEADER_H
 #define QPSMTPD_MAIL_HEADER_H
@@ -27,8 +27,8 @@ struct header *header_new(struct arena *a);
  *
  * text     complete lines that end in LF, without the empty separator line; borrowed as long as the
  *          header lives. A first line "From …" (mbox) is renamed to "Mail-From: …", as qpsmtpd did.
- *          Lines that begin with a blank belong to the line above, whether that is a field or not;
- * one with no line above it is a line that is no field.
+ *          A line that begins with a blank belongs to the line above, field or not; with no line
+ *          above, it is a line that is no field.
  */
 void header_parse(struct header *h, struct str text);
 
@@ -40,8 +40,7 @@ const struct header_field *header_find(
     const struct header *h, struct str name, size_t i, size_t *index);
 size_t header_count_of(const struct header *h, struct str name);
 
-/* header_hops - how many servers have passed the message on: its Received and Delivered-To fields
- */
+/* header_hops - how many servers have passed it on: its Received and Delivered-To fields */
 size_t header_hops(const struct header *h);
 
 /* header_value - what follows the colon, without leading blanks and the last LF; folds are kept,
@@ -52,8 +51,9 @@ const char *header_value(const struct header *h, const struct header_field *f);
  * header_insert - put a new field at index i (0: top; SIZE_MAX: bottom)
  *
  * value    LF becomes a fold (LF TAB unless a blank follows); lines of blanks alone are left out,
- * because some readers take them for the end of the header; CR is dropped; other control bytes but
- * TAB become '?' returns  false: name is no field name (RFC 5322, 3.6.8)
+ *          because some readers take them for the end of the header; CR is dropped; other control
+ *          bytes but TAB become '?'
+ * returns  false: name is no field name (RFC 5322, 3.6.8)
  */
 bool header_insert(struct header *h, size_t i, struct str name, struct str value);
 /* header_replace, header_remove - by index; false when i is too large, and there is no value to be

@@ -2,13 +2,13 @@
  * mail/message - the message as it arrives, split into header and body, spooled
  *
  * Owns   the header text (bounded), the body (in memory up to a threshold, then in an unlinked
- * file), the counts that DATA's limits need; process-wide: whether the spool directory's mode was
- *        complained about already
+ *        file), the counts that DATA's limits need; process-wide: whether the spool directory's
+ *        mode was complained about already
  * Uses   mail/header, base. Does not know the protocol: line ends are LF when bytes get here.
  * Keep   constant memory for any size; a full disk is remembered, the rest of the message is
- * counted and dropped, and message_trouble() tells; a spool file has no name from its first moment
- * (O_TMPFILE, else unlinked at once), so nothing is left behind however the process ends Change
- * MESSAGE_BLOCK
+ *        counted and dropped, and message_trouble() tells; a spool file has no name from its first
+ *        moment (O_TMPFILE, else unlinked at once), so nothing is left behind however the process
+ *        ends Change MESSAGE_BLOCK
  */
 #ifndef QPSMTPD_MAIL_MESSAGE_H
 #define QPSMTPD_MAIL_MESSAGE_H
@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "mail/header.h"
 
-#define MESSAGE_HEADER_MAX (1UL << 20) /* bytes; a larger header is no mail */
+#define MESSAGE_HEADER_MAX (1UL << 18) /* bytes; a larger header is no mail */
 #define MESSAGE_BLOCK      (64UL << 10) /* bytes of body collected before a write to the spool file */
 
 struct message_limits {
@@ -25,8 +25,7 @@ struct message_limits {
     size_t size_threshold; /* bytes of body kept in memory before a file is made */
     const char *spool_dir; /* borrowed; asked for when the first file is made. Made when it is
                               missing, its parent is not */
-    unsigned spool_perms;  /* mode the directory is made with; group and other bits beyond it are
-                              warned of */
+    unsigned spool_perms;  /* mode it is made with; group and other bits beyond are warned of */
 };
 
 enum message_trouble {
@@ -47,7 +46,7 @@ struct message *message_new(struct arena *a, const struct message_limits *limits
  *
  * Cheap in blocks: the bytes are looked at only until the header has ended.
  * returns  true when, in this call, the header became complete: header fields can be asked for now
- * and the rest of the bytes has been taken too
+ *          and the rest of the bytes has been taken too
  */
 bool message_put(struct message *m, struct str bytes);
 
@@ -55,8 +54,9 @@ bool message_put(struct message *m, struct str bytes);
  * message_end - no more bytes come. Once.
  *
  * A message without an empty line is all header: it ends here, and gets the LF that its last line
- * may lack (BDAT need not send one), because other fields may be put below it. returns  true when,
- * in this call, the header became complete
+ * may lack (BDAT need not send one), because other fields may be put below it.
+ *
+ * returns  true when, in this call, the header became complete
  */
 bool message_end(struct message *m);
 

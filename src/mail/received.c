@@ -5,6 +5,7 @@
 #include "net/connection.h"
 
 #define NAME_MAX_BYTES 255 /* a domain name; RFC 5321, 4.5.3.1.2 */
+#define INFO_MAX_BYTES 511 /* user@domain */
 #define WORD_MAX_BYTES 64
 
 /* "Sun, 22 Nov 2026 14:41:29 +0000"; not strftime, which would speak the locale's language. */
@@ -54,7 +55,7 @@ received_value(struct arena *a, const struct received_facts *facts)
         "from %s (HELO %s) (%s)\n"
         "%s"
         "%sby %s (qpsmtpd/%s) with %s%s; %s",
-        connection_safe(a, facts->remote_info, 2 * NAME_MAX_BYTES), /* info@host */
+        connection_safe(a, facts->remote_info, INFO_MAX_BYTES),
         connection_safe(a, facts->hello_host, NAME_MAX_BYTES),
         connection_safe(a, facts->remote_ip, WORD_MAX_BYTES), auth, indent,
         connection_safe(a, facts->me, NAME_MAX_BYTES),

@@ -3,8 +3,8 @@
  *
  * Owns   the layout of "Received:", which is that of qpsmtpd 0.28, and the protocol's name in it
  * Uses   base/arena, net/connection (its set of safe characters)
- * Keep   nothing that the client chose can end the field or begin another clause; no line is longer
- *        than 998 bytes (t/unit/received)
+ * Keep   nothing that the client chose can end the field or begin another clause; no line is
+ *        longer than 998 bytes (t/unit/received)
  *
  * Source: RFC 5321, 4.4; RFC 3848 for the protocol's name.
  */
@@ -36,8 +36,7 @@ enum received_with { RECEIVED_EHLO = 1, RECEIVED_TLS = 2, RECEIVED_AUTH = 4 };
 /* received_protocol - "SMTP", "ESMTP", "ESMTPS", "ESMTPA" or "ESMTPSA"; after HELO always "SMTP" */
 const char *received_protocol(unsigned with);
 
-/* received_value - what follows "Received: ", folded with LF, no LF at the end. The time is local
- * time. */
+/* received_value - what follows "Received: ", folded with LF, no LF at the end; in local time */
 const char *received_value(struct arena *a, const struct received_facts *facts);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Owns   the facts of one connection, cleaned of what must not reach a header, a reply or a log
  * Uses   base, net/ip, net/stream
- * Keep   nothing of a client survives it: everything lies in the connection's arena, which is reset
+ * Keep   nothing of a client survives it: everything lies in the connection's arena, which is
+ *        reset
  */
 #ifndef QPSMTPD_NET_CONNECTION_H
 #define QPSMTPD_NET_CONNECTION_H

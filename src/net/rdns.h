@@ -4,7 +4,7 @@
  * Owns   the PTR question, its deadline, and what counts as a name
  * Uses   c-ares, base, net/ip
  * Keep   the answer is a stranger's text: only A-Z a-z 0-9 . - _ pass, everything else is no name;
- * it never waits longer than RDNS_MAX_MS; no question is left open behind it
+ *        it never waits longer than RDNS_MAX_MS; no question is left open behind it
  *
  * The name is not proven: whoever owns the address may write any name there.
  */

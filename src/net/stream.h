@@ -3,9 +3,9 @@
  *
  * Owns   the input buffer, the output that is gathered until somebody would have to wait, and poll
  * Keep   input is bounded by the buffer; output leaves in order, before any wait; a peer that does
- * not read, or does not write, ends at a deadline; SIGPIPE never happens Change buffer sizes. TLS
- * will sit between the buffers and the descriptors: nothing above this file reads or writes the
- * descriptors.
+ *        not read, or does not write, ends at a deadline; SIGPIPE never happens
+ * Change buffer sizes. TLS will sit between the buffers and the descriptors: nothing above this
+ *        file reads or writes the descriptors.
  */
 #ifndef QPSMTPD_NET_STREAM_H
 #define QPSMTPD_NET_STREAM_H

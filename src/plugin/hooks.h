@@ -1,10 +1,11 @@
 /*
  * plugin/hooks - ask the plugins
  *
- * Owns   the list of hooks, and the one loop that runs a chain: in config order, until somebody has
- * an opinion; who runs is noted in struct activity, what was answered is logged, recorded, and told
- * to the hooks `deny` and `ok` Uses   plugin/host Keep   a handler's nonsense (no such result) is
- * logged and skipped; it never decides
+ * Owns   the list of hooks, and the one loop that runs a chain: in config order, until somebody
+ *        has an opinion; who runs is noted in struct activity, what was answered is logged,
+ *        recorded, and told to the hooks `deny` and `ok`
+ * Uses   plugin/host
+ * Keep   a handler's nonsense (no such result) is logged and skipped; it never decides
  */
 #ifndef QPSMTPD_PLUGIN_HOOKS_H
 #define QPSMTPD_PLUGIN_HOOKS_H

@@ -25,12 +25,6 @@ struct entry {
 };
 
 static bool
-fail_at(struct err *e, const struct qp_line *line, const char *why)
-{
-    return err_set(e, "%s:%u: %s", line->file, line->number, why);
-}
-
-static bool
 is_plugin_name(struct str name)
 {
     struct str rest = name;
@@ -61,33 +55,38 @@ without_instance(struct str name)
     return name;
 }
 
-static bool
-entry_parse(struct host *h, const struct qp_line *line, struct entry *out, struct err *e)
+/* What is wrong with the line; NULL: nothing */
+static const char *
+find_fault(const struct qp_line *line)
+{
+    struct str rest = str_of(line->text), name = str_word(&rest), file = without_instance(name);
+
+    for (const char *p = line->text; *p; p++)
+        if (ascii_control(*p) && *p != '\t')
+            return "control bytes in the line: remove them";
+    if (!is_plugin_name(name))
+        return "no plugin name: letters, digits, '_', '-' and '/' below the plugin directory";
+    if (str_find(file, ':') < file.n)
+        return "only a number may follow the colon (name:0, name:1)";
+    return NULL;
+}
+
+/* Cut a line that find_fault() has passed. */
+static struct entry
+cut_line(struct host *h, const struct qp_line *line)
 {
     struct str rest = str_of(line->text), file;
     const char **argv = arena_alloc(h->arena, (rest.n / 2 + 2) * sizeof *argv);
     int argc = 0;
 
-    for (size_t i = 0; i < rest.n; i++)
-        if (ascii_control(rest.p[i]) && rest.p[i] != '\t')
-            return fail_at(e, line, "control bytes in the line: remove them");
     while (rest.n) {
         struct str word = str_word(&rest);
 
         if (word.n)
             argv[argc++] = arena_dup(h->arena, word);
     }
-    if (argc == 0 || !is_plugin_name(str_of(argv[0])))
-        return err_set(e,
-            "%s:%u: \"%s\" is no plugin name: letters, digits, '_', '-' and '/' below the "
-            "plugin directory",
-            line->file, line->number, argc ? argv[0] : "");
     file = without_instance(str_of(argv[0]));
-    if (str_find(file, ':') < file.n)
-        return err_set(e, "%s:%u: \"%s\": only a number may follow the colon (name:0, name:1)",
-            line->file, line->number, argv[0]);
-    *out = (struct entry){line, argv, argc, alias_resolve(arena_dup(h->arena, file))};
-    return true;
+    return (struct entry){line, argv, argc, alias_resolve(arena_dup(h->arena, file))};
 }
 
 /* ---- the shared object ---- */
@@ -226,9 +225,13 @@ static bool
 load_line(struct host *h, const char *const dirs[], const struct qp_line *line, struct err *e)
 {
     struct instance *instance = arena_alloc(h->arena, sizeof *instance);
-    struct entry entry = {0};
+    const char *fault = find_fault(line);
+    struct entry entry;
 
-    if (!entry_parse(h, line, &entry, e) || !load_object(h, dirs, &entry, &instance->plugin, e))
+    if (fault)
+        return err_set(e, "%s:%u: \"%s\": %s", line->file, line->number, line->text, fault);
+    entry = cut_line(h, line);
+    if (!load_object(h, dirs, &entry, &instance->plugin, e))
         return false;
     instance->name = entry.argv[0];
     instance->line = line;

@@ -2,9 +2,10 @@
  * plugin/host - the loaded plugins
  *
  * Owns   dlopen, the order of config/plugins, instances, chains of handlers per hook, and the
- * built-in list that makes a bare qmail control directory work Uses   conf, mail, net, base; calls
- * nothing above it Keep   a set that could not be loaded whole is not loaded at all, and says in
- * one line which file, line and reason
+ *        built-in list that makes a bare qmail control directory work
+ * Uses   conf, mail, net, base; calls nothing above it
+ * Keep   a set that could not be loaded whole is not loaded at all, and says in one line which
+ *        file, line and reason
  */
 #ifndef QPSMTPD_PLUGIN_HOST_H
 #define QPSMTPD_PLUGIN_HOST_H

@@ -1,12 +1,12 @@
 /*
  * server/child - serve clients, one after the other
  *
- * Owns   the life of a preforked process between fork and exit: waiting for a client, admitting it,
- *        the session, leaving
+ * Owns   the life of a preforked process between fork and exit: waiting for a client, admitting
+ *        it, the session, leaving
  * Uses   everything below src/server, scoreboard, listener, tcprules, fault
  * Keep   nothing of one client reaches the next; a signal to leave is never missed, and a client
- * for whom this child was woken is served before it leaves; a failing accept neither ends the child
- * nor makes it spin
+ *        for whom this child was woken is served before it leaves; a failing accept neither ends
+ *        the child nor makes it spin
  *
  * Signals: HUP leaves when idle, else after the current client; TERM leaves when idle, else ends
  * the session as soon as it can be ended (session_leave_soon); the default for all others.

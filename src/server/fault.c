@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,18 +19,18 @@
 static struct {
     const struct activity *activity;
     volatile sig_atomic_t client;
-    char stack[FAULT_STACK];
+    alignas(16) char stack[FAULT_STACK];
 } fault = {.client = -1};
 
 static const struct {
     int number;
     const char *name;
 } signals[] = {
-    {SIGSEGV, "SIGSEGV"},
-    {SIGBUS, "SIGBUS"},
-    {SIGFPE, "SIGFPE"},
-    {SIGILL, "SIGILL"},
-    {SIGABRT, "SIGABRT"},
+    {SIGSEGV, "caught SIGSEGV"},
+    {SIGBUS, "caught SIGBUS"},
+    {SIGFPE, "caught SIGFPE"},
+    {SIGILL, "caught SIGILL"},
+    {SIGABRT, "caught SIGABRT"},
 };
 
 struct line {
@@ -81,7 +82,7 @@ say_on_log(const char *what)
     line_add_pid(&l);
     line_add(&l, " ", 1);
     line_add(&l, a && a->session[0] ? a->session : "-", a ? sizeof a->session : 1);
-    line_add(&l, " caught ", 8);
+    line_add(&l, " ", 1);
     line_add(&l, what, 32);
     line_add_activity(&l);
     l.text[l.n++] = '\n';
@@ -105,7 +106,7 @@ say_to_client(struct str text)
 static void
 on_fault(int number)
 {
-    const char *name = "a signal";
+    const char *name = "caught a signal";
 
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         if (signals[i].number == number)

@@ -4,7 +4,7 @@
  * Owns   the handlers of SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, what happens when memory is
  *        exhausted, and the one process-wide record of which client is being served
  * Keep   only what is async-signal-safe runs in a handler; it never waits; the signal kills in the
- * end, so whoever waits for the process sees its number
+ *        end, so whoever waits for the process sees its number
  */
 #ifndef QPSMTPD_SERVER_FAULT_H
 #define QPSMTPD_SERVER_FAULT_H

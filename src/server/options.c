@@ -118,9 +118,13 @@ option_name(const struct option *o, int value)
 static bool
 unknown_option(char *argv[], struct err *e)
 {
-    if (optopt > 0 && optopt < 256)
-        return err_set(e, "unknown option -%c", optopt);
-    return err_set(e, "unknown, ambiguous or wrongly used option %s", argv[optind - 1]);
+    const char *word = argv[optind - 1];
+
+    if (optopt == 0)
+        return err_set(e, "unknown or ambiguous option %s", word);
+    if (str_starts(str_of(word), STR("--")))
+        return err_set(e, "option %s: it takes no value", word);
+    return err_set(e, "unknown option -%c", optopt);
 }
 
 static bool

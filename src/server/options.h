@@ -4,8 +4,8 @@
  * Owns   names, ranges and defaults of the options, and the text of --help
  * Uses   base
  * Keep   no option is accepted and then ignored; each wrong one gives one sentence that names it
- * and says what is right (t/unit/options) Change the tables in options.c together with the manual
- * pages
+ *        and says what is right (t/unit/options)
+ * Change the tables in options.c together with the manual pages
  */
 #ifndef QPSMTPD_SERVER_OPTIONS_H
 #define QPSMTPD_SERVER_OPTIONS_H

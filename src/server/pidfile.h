@@ -2,8 +2,9 @@
  * server/pidfile - one daemon for one file
  *
  * Owns   the file of --pid-file: its lock proves that a daemon lives, its text is the process id
- * and LF Keep   a number left behind by a daemon that died hinders nobody; a symbolic link is never
- * followed
+ *        and LF
+ * Keep   a number left behind by a daemon that died hinders nobody; a symbolic link is never
+ *        followed
  */
 #ifndef QPSMTPD_SERVER_PIDFILE_H
 #define QPSMTPD_SERVER_PIDFILE_H

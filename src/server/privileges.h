@@ -3,7 +3,7 @@
  *
  * Owns   the choice of the user, and the only calls that change user and groups
  * Keep   after privileges_drop nothing can make this process root again (unless it was told to
- * stay)
+ *        stay)
  */
 #ifndef QPSMTPD_SERVER_PRIVILEGES_H
 #define QPSMTPD_SERVER_PRIVILEGES_H

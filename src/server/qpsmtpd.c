@@ -18,8 +18,6 @@
 #include "server/startup.h"
 #include "smtp/session.h"
 
-extern char **environ;
-
 /* Texts that peer_from_socket makes; the peer borrows them. */
 struct socket_names {
     char remote[IP_TEXT_MAX];

@@ -31,7 +31,7 @@ struct scoreboard {
     size_t busy;
     size_t watch_idle;
     int watch_fd;
-    uint32_t sequence;
+    uint32_t sequence; /* from a random start: another daemon on this host counts elsewhere */
     struct address *addresses;
     struct cell *cells;
 };
@@ -190,6 +190,12 @@ init_lock(struct scoreboard *b, struct err *e)
     return error == 0 || err_sys(e, "lock of the scoreboard");
 }
 
+static bool
+fill_random(void *out, size_t n, struct err *e)
+{
+    return getrandom(out, n, 0) == (ssize_t)n || err_sys(e, "getrandom");
+}
+
 static size_t
 round_up(size_t n)
 {
@@ -220,9 +226,8 @@ scoreboard_open(size_t children, struct err *e)
     b->watch_fd = -1;
     b->addresses = (struct address *)((char *)p + head);
     b->cells = (struct cell *)((char *)p + head + table);
-    if (getrandom(b->key, sizeof b->key, 0) != (ssize_t)sizeof b->key)
-        err_sys(e, "random key of the scoreboard");
-    else if (init_lock(b, e))
+    if (fill_random(b->key, sizeof b->key, e) && fill_random(&b->sequence, sizeof b->sequence, e) &&
+        init_lock(b, e))
         return b;
     scoreboard_close(&b);
     return NULL;

@@ -4,7 +4,7 @@
  * Owns   the memory that listener and children share, and the limit per address
  * Uses   net/ip, plugin/activity, base
  * Keep   counts are exact at any moment, also when a child is killed at any instruction; they cost
- * the same however many children there are (t/unit/scoreboard)
+ *        the same however many children there are (t/unit/scoreboard)
  *
  * How: one lock guards states and counts; it is held for a few stores and never during a system
  * call. It is robust: who gets it from a dead holder counts anew from the slots, which are the

@@ -2,8 +2,9 @@
  * server/service - one snapshot of configuration with the plugins that it names
  *
  * Owns   config and host together, and the config files that both programs need themselves:
- * loglevel, log_format, dns_servers Uses   conf, plugin, base/log Keep   a service that does not
- * open changes nothing: the one before goes on
+ *        loglevel, log_format, dns_servers
+ * Uses   conf, plugin, base/log
+ * Keep   a service that does not open changes nothing: the one before goes on
  */
 #ifndef QPSMTPD_SERVER_SERVICE_H
 #define QPSMTPD_SERVER_SERVICE_H

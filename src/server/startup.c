@@ -37,6 +37,19 @@ fill_standard_descriptors(void)
             _exit(111);
 }
 
+/* What the parent blocked or ignored was not meant for us. */
+static void
+reset_signals(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGCHLD, SIG_DFL); /* ignored, waitpid(2) would never tell an exit code */
+    signal(SIGPIPE, SIG_IGN); /* a write fails, it does not kill; */
+    signal(SIGXFSZ, SIG_IGN); /* nor under `ulimit -f` */
+}
+
 void
 startup_process(enum options_program program)
 {
@@ -46,9 +59,7 @@ startup_process(enum options_program program)
     if (program == OPTIONS_PREFORK)
         unset_all(client_variables, sizeof client_variables / sizeof *client_variables);
     setenv("PATH", "/bin:/usr/bin:/var/qmail/bin", 1);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* under `ulimit -f` a write fails, it does not kill */
-    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, waitpid(2) would never tell an exit code */
+    reset_signals();
     umask(077);
 }
 

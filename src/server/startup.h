@@ -1,9 +1,9 @@
 /*
  * server/startup - make the process fit to serve strangers
  *
- * Owns   what a process inherits: descriptors, environment, umask, SIGPIPE
+ * Owns   what a process inherits: descriptors, environment, umask, signals
  * Keep   afterwards 0, 1 and 2 are open, nothing above them is, and no variable of the caller
- * steers programs that plugins start
+ *        steers programs that plugins start
  */
 #ifndef QPSMTPD_SERVER_STARTUP_H
 #define QPSMTPD_SERVER_STARTUP_H

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "server/child.h"
+#include "server/obituary.h"
 
 #define FORK_BATCH  32   /* between two looks at the signals */
 #define YOUNG_MS    1000 /* who dies earlier, without having served anybody, cannot start */
@@ -94,29 +95,6 @@ slot_of(const struct supervisor *s, pid_t pid)
     return -1;
 }
 
-/* Its slot tells what it was doing; the texts may be half written. */
-static void
-report_death(pid_t pid, int status, const struct activity *a)
-{
-    if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
-        log_at(LOG_LEVEL_ERROR, "child %ld ended with status %d", (long)pid, WEXITSTATUS(status));
-    if (!WIFSIGNALED(status))
-        return;
-    if (a->plugin[0])
-        log_at(LOG_LEVEL_CRIT,
-            "child %ld killed by signal %d (%s) session=%.*s plugin=%.*s hook=%.*s after=%lldms",
-            (long)pid, WTERMSIG(status), strsignal(WTERMSIG(status)), (int)sizeof a->session,
-            a->session, (int)sizeof a->plugin, a->plugin, (int)sizeof a->hook, a->hook,
-            (long long)(clock_ms() - a->since_ms));
-    else if (a->session[0])
-        log_at(LOG_LEVEL_CRIT, "child %ld killed by signal %d (%s) session=%.*s outside of plugins",
-            (long)pid, WTERMSIG(status), strsignal(WTERMSIG(status)), (int)sizeof a->session,
-            a->session);
-    else
-        log_at(LOG_LEVEL_CRIT, "child %ld killed by signal %d (%s) between sessions", (long)pid,
-            WTERMSIG(status), strsignal(WTERMSIG(status)));
-}
-
 /* A plugin that kills each child at once must not make us fork without an end. */
 static void
 back_off(struct supervisor *s, const struct kid *kid, const struct slot *last)
@@ -139,7 +117,7 @@ bury(struct supervisor *s, int slot, int status)
     scoreboard_free(s->what->board, (size_t)slot, &last);
     if (s->mode == ENDING || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return;
-    report_death(kid.pid, status, &last.activity);
+    obituary_log(kid.pid, status, &last.activity);
     back_off(s, &kid, &last);
     s->replace |= WIFSIGNALED(status) && last.state == SLOT_IDLE;
 }

@@ -4,7 +4,7 @@
  * Owns   forking and reaping, the number of idle children, reload, drain and end
  * Uses   child, scoreboard, listener, service, pidfile
  * Keep   it never reads a byte of a client; it never forks in a tight loop; when it has returned,
- * no child is left; a reload that fails changes nothing
+ *        no child is left; a reload that fails changes nothing
  *
  * Signals: HUP reads configuration and plugins anew; TERM stops listening and lets clients finish
  * for SUPERVISOR_DRAIN_MS, a second TERM or INT ends at once.

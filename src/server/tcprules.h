@@ -1,11 +1,11 @@
 /*
  * server/tcprules - may this client in, and with which variables?
  *
- * Owns   the order in which tcpserver looks a client up in a file made by tcprules(1), and what its
- *        records mean
+ * Owns   the order in which tcpserver looks a client up in a file made by tcprules(1), and what
+ *        its records mean
  * Uses   conf/cdb, base
- * Keep   the first key found is the only one used; the file is opened anew when it was replaced, so
- *        tcprules' atomic rename takes effect with the next client
+ * Keep   the first key found is the only one used; the file is opened anew when it was replaced,
+ *        so tcprules' atomic rename takes effect with the next client
  *
  * Source: tcprules(1), tcpserver's rules.c. IPv6: the key is the canonical text, prefixes end in
  * ':'.

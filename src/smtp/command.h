@@ -3,7 +3,7 @@
  *
  * Owns   the table of verbs: name, handler, and what must have happened before
  * Keep   the dispatcher answers what the table can answer (503, 500); a handler parses, asks its
- * hook and changes state, and never writes to the client
+ *        hook and changes state, and never writes to the client
  */
 #ifndef QPSMTPD_SMTP_COMMAND_H
 #define QPSMTPD_SMTP_COMMAND_H

@@ -127,9 +127,10 @@ data_begin(struct data *d, enum data_newlines newlines)
 enum data_status
 data_decode(struct data *d, const char *in, size_t n, size_t *taken, char *out, size_t *out_n)
 {
-    struct cursor c = {.p = in, .end = in + n, .out = out};
+    struct cursor c = {.p = in, .end = in + n};
     enum data_status status = DATA_MORE;
 
+    c.out = out;
     c.lf = find(in, c.end, '\n');
     while (c.p < c.end && status == DATA_MORE)
         status = step(d, &c);
@@ -141,8 +142,9 @@ data_decode(struct data *d, const char *in, size_t n, size_t *taken, char *out, 
 void
 data_chunk(struct data *d, const char *in, size_t n, char *out, size_t *out_n)
 {
-    struct cursor c = {.p = in, .end = in + n, .out = out};
+    struct cursor c = {.p = in, .end = in + n};
 
+    c.out = out;
     while (c.p < c.end) {
         const char *cr = find(c.p, c.end, '\r');
 

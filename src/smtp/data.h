@@ -2,8 +2,8 @@
  * smtp/data - from the wire's lines to the message's: where does DATA end?
  *
  * Owns   the state machine of DATA: only CR LF . CR LF ends it, wherever the blocks are cut; dots
- * are un-stuffed, CR LF becomes LF, a bare CR or LF is judged. And the same conversion for BDAT's
- *        chunks, which know their length.
+ *        are un-stuffed, CR LF becomes LF, a bare CR or LF is judged. And the same conversion for
+ *        BDAT's chunks, which know their length.
  * Uses   base/str. No I/O: bytes in, bytes out.
  * Keep   no input makes two servers disagree about where the message ends (t/fuzz/data: the result
  *        does not depend on how the input is cut into blocks)
@@ -40,22 +40,20 @@ void data_begin(struct data *d, enum data_newlines newlines);
 /*
  * data_decode - one block of DATA
  *
- * in       n bytes; *taken is set to how many were used: all of them unless the status is not
- * DATA_MORE out      room for n + 2 bytes; must not overlap `in`; *out_n is set
+ * in       n bytes; *taken is set to how many were used: with DATA_MORE all of them
+ * out      room for n + 2 bytes; must not overlap `in`; *out_n is set
  */
 enum data_status data_decode(
     struct data *d, const char *in, size_t n, size_t *taken, char *out, size_t *out_n);
 
 /*
- * data_chunk - one block of BDAT: CR LF becomes LF, everything else is kept, a final CR waits for
- * the next block
+ * data_chunk - one block of BDAT: CR LF becomes LF, all else is kept, a final CR waits for more
  *
  * out      room for n + 1 bytes; *out_n is set
  */
 void data_chunk(struct data *d, const char *in, size_t n, char *out, size_t *out_n);
 
-/* data_chunk_end - after BDAT LAST: a CR that waited comes out; out has room for 1 byte; returns
- * how many (0, 1) */
+/* data_chunk_end - after BDAT LAST: a CR that waited comes out; room for 1 byte; gives 0 or 1 */
 size_t data_chunk_end(struct data *d, char *out);
 
 #endif

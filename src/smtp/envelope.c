@@ -21,6 +21,19 @@ static const struct side {
 
 static const struct reply bad_syntax = REPLY_INIT(501, "5.5.4", "syntax error in parameters");
 
+/* What a plugin understood, copied: its texts may live in the transaction that MAIL will end. */
+static struct path
+path_of_plugin(struct arena *a, const struct qp_parsed *parsed)
+{
+    struct qp_param *params = arena_alloc(a, (parsed->n_params + 1) * sizeof *params);
+
+    for (size_t i = 0; i < parsed->n_params; i++) {
+        params[i].name = arena_dup(a, str_of(parsed->params[i].name));
+        params[i].value = arena_dup(a, str_of(parsed->params[i].value));
+    }
+    return (struct path){arena_dup(a, str_of(parsed->argument)), true, params, parsed->n_params};
+}
+
 /* The path as a plugin or the engine understands it; false: *reply refuses. */
 static bool
 parse_args(struct session *s, const struct side *side, const char *args, struct path *path,
@@ -31,7 +44,7 @@ parse_args(struct session *s, const struct side *side, const char *args, struct 
         session_run_hook(s, side->parse, &(struct hook_args){.text = args, .parsed = &parsed});
 
     if (r.rc == QP_OK && parsed.argument) {
-        *path = (struct path){parsed.argument, true, parsed.params, parsed.n_params};
+        *path = path_of_plugin(s->command_arena, &parsed);
         return true;
     }
     if (r.rc != QP_OK && r.rc != QP_DECLINED) {
@@ -163,13 +176,14 @@ is_own_address(const struct session *s, const struct ip *ip)
     struct ifaddrs *list = NULL;
     bool own = false;
     struct ip other;
+    int port;
 
     if (ip_parse(str_of(s->conn.local_ip), &other) && ip_eq(&other, ip))
         return true;
     if (getifaddrs(&list) < 0)
         return false;
     for (struct ifaddrs *i = list; i && !own; i = i->ifa_next)
-        own = i->ifa_addr && ip_from_sockaddr(i->ifa_addr, &other, NULL) && ip_eq(&other, ip);
+        own = i->ifa_addr && ip_from_sockaddr(i->ifa_addr, &other, &port) && ip_eq(&other, ip);
     freeifaddrs(list);
     return own;
 }

@@ -3,7 +3,7 @@
  *
  * Owns   ONE table: hook and result to code, status, default text, and whether the connection ends
  * Keep   a result without a row means "nobody objects": the command goes on. An exception that
- * needs more than a row belongs to the command's own function, not here.
+ *        needs more than a row belongs to the command's own function, not here.
  */
 #ifndef QPSMTPD_SMTP_OUTCOME_H
 #define QPSMTPD_SMTP_OUTCOME_H

@@ -3,8 +3,9 @@
  *
  * Owns   where the address ends and the parameters begin, and their syntax
  * Uses   base. What an address is, mail/address knows; what a parameter means, who runs the
- * command. Keep   no byte is skipped in silence: it is part of the path, of a parameter, or an
- * error; every text given out is printable ASCII or, in the path, 8-bit, never a control byte
+ *        command.
+ * Keep   no byte is skipped in silence: it is part of the path, of a parameter, or an error; every
+ *        text given out is printable ASCII or, in the path, 8-bit, never a control byte
  *
  * Source: RFC 5321, 4.1.1.2, 4.1.1.3, 4.1.2; with blanks behind the colon and without the brackets,
  * as qmail and qpsmtpd always took it.
@@ -41,8 +42,7 @@ struct path {
  */
 enum path_status path_parse(struct arena *a, struct str args, struct str keyword, struct path *out);
 
-/* path_param - value of a parameter, "" for one without; NULL: it was not sent. name in upper case.
- */
+/* path_param - value of a parameter, "" for one without; NULL: not sent. name in upper case. */
 const char *path_param(const struct path *path, const char *name);
 
 /*

@@ -121,7 +121,7 @@ static void
 answer(struct session *s, struct reply reply)
 {
     send_reply(s, &reply);
-    while (reply.then && !s->leaving) {
+    while (reply.then) {
         reply = reply.then(s);
         send_reply(s, &reply);
     }

@@ -5,7 +5,7 @@
  *        one end of a session
  * Uses   everything below src/server
  * Keep   one command, one reply; disconnect hooks run exactly once, whatever ended the session;
- * after session_run nothing of the client is left
+ *        after session_run nothing of the client is left
  */
 #ifndef QPSMTPD_SMTP_SESSION_H
 #define QPSMTPD_SMTP_SESSION_H

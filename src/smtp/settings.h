@@ -2,8 +2,9 @@
  * smtp/settings - the engine's own configuration, as values
  *
  * Owns   the name, the default and the range of each configuration file that the engine itself
- * reads Uses   plugin/hooks (the hook `config` may answer for any of them) Keep   one snapshot
- * serves a whole session; what an administrator wrote wrongly is told at start
+ *        reads
+ * Uses   plugin/hooks (the hook `config` may answer for any of them)
+ * Keep   one snapshot serves a whole session; what an administrator wrote wrongly is told at start
  */
 #ifndef QPSMTPD_SMTP_SETTINGS_H
 #define QPSMTPD_SMTP_SETTINGS_H

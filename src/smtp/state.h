@@ -2,7 +2,8 @@
  * smtp/state - what a session is, shared by the files of smtp/ that make it go on
  *
  * Owns   the definition of struct session, and the steps that every command needs: ask a hook, end
- * a transaction Keep   included by smtp/ only; session.c is the one that creates and ends
+ *        a transaction
+ * Keep   included by smtp/ only; session.c is the one that creates and ends
  */
 #ifndef QPSMTPD_SMTP_STATE_H
 #define QPSMTPD_SMTP_STATE_H

@@ -198,6 +198,7 @@ input_and_output_are_null_unless_listed(void **state)
 static void
 signals_are_as_at_the_start_of_a_program(void **state)
 {
+    unsigned long long blocked, ignored;
     char out[512];
     sigset_t usr1;
 
@@ -212,7 +213,10 @@ signals_are_as_at_the_start_of_a_program(void **state)
     sigprocmask(SIG_UNBLOCK, &usr1, NULL);
     signal(SIGHUP, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
-    assert_string_equal(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    /* 32 and 33 belong to the C library, which lets no program reset them: make leaves them ignored. */
+    assert_int_equal(sscanf(out, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
+    assert_int_equal(blocked, 0);
+    assert_int_equal(ignored & ~0x180000000ULL, 0);
 }
 
 static void
