@@ -145,33 +145,38 @@ complain(const char *what)
     qp_log_write(STDERR_FILENO, qp_log_front(front, &e), &e);
 }
 
+/* The file for this line, opened if need be; path is set when it has to be asked for. */
+static bool
+file_ready(const struct conf *c, const char *session, const struct tm *tm, char path[PATH_MAX])
+{
+    struct output *o = c->output;
+    bool begins = session && strcmp(session, o->session) != 0;
+
+    snprintf(o->session, sizeof o->session, "%s", session ? session : "");
+    if (o->fd >= 0 && c->nosplit && session && !begins)
+        return true;
+    if (!expand_path(path, c->path, session ? session : PARENT, tm)) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    if (o->fd >= 0 && strcmp(path, o->path) == 0 && !(c->reopen && begins))
+        return true;
+    output_close(o);
+    return file_open(c, path);
+}
+
 /* Have the right thing open for this line. false: there is none. */
 static bool
 output_ready(
     struct qp *q, const struct conf *c, const char *session, time_t now, const struct tm *tm)
 {
     struct output *o = c->output;
-    bool begins = session && strcmp(session, o->session) != 0;
-    bool fixed = c->nosplit && session && !begins;
-    char path[PATH_MAX];
+    char path[PATH_MAX] = "";
 
-    snprintf(o->session, sizeof o->session, "%s", session ? session : "");
     if (now < o->retry)
         return false;
-    if (!c->path) {
-        if (o->fd >= 0 || program_open(q, c))
-            return true;
-    } else {
-        if (o->fd >= 0 && fixed)
-            return true;
-        if (!expand_path(path, c->path, session ? session : PARENT, tm))
-            return false;
-        if (o->fd >= 0 && strcmp(path, o->path) == 0 && !(c->reopen && begins))
-            return true;
-        output_close(o);
-        if (file_open(c, path))
-            return true;
-    }
+    if (c->path ? file_ready(c, session, tm, path) : o->fd >= 0 || program_open(q, c))
+        return true;
     complain(c->path ? path : c->program[0]);
     o->retry = now + RETRY_SECONDS;
     return false;

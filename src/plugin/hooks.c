@@ -273,7 +273,7 @@ log_to_plugins(void *data, const struct log_event *event)
 }
 
 void
-hooks_log_attach(struct host *h)
+host_log_attach(struct host *h)
 {
     enum log_level wants = LOG_LEVEL_EMERG;
 

@@ -312,7 +312,6 @@ host_open(struct config *config, const struct host_options *options, struct err 
         return NULL;
     }
     h->results = arena_alloc(a, h->n * HOOK_COUNT * sizeof *h->results);
-    hooks_log_attach(h);
     return h;
 }
 

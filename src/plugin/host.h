@@ -28,6 +28,10 @@ struct host_options {
  * loaded. config is borrowed as long as the host. */
 struct host *host_open(struct config *config, const struct host_options *options, struct err *e);
 
+/* host_log_attach - from now on its plugins with the hook `logging` take every line, in the place of those
+ * of any other host; without such plugins nothing changes. host_close() takes them off. */
+void host_log_attach(struct host *h);
+
 /* host_close - end the instances (qp_at_end) and unload. *h may be NULL; it becomes NULL. */
 void host_close(struct host **h);
 

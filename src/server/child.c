@@ -306,6 +306,8 @@ child_run(struct child *c)
     host_child_init(c->service->host);
     rdns_init(&s.rdns, c->service->dns_servers);
     s.session = session_open(c->service->config, c->service->host);
+    if (!s.session) /* the log says why; the listener waits before it tries again */
+        return 111;
     while (goes_on(&s))
         turn(&s);
     scoreboard_leave(c->board, c->slot);

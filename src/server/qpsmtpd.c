@@ -89,6 +89,17 @@ on_term(int number)
     session_leave_soon();
 }
 
+/* The client must not be left without an answer because the administrator made a mistake. */
+static int
+say_unavailable(void)
+{
+    struct str text = STR("421 service not available, configuration error\r\n");
+
+    if (write(1, text.p, text.n) < 0)
+        startup_complain(OPTIONS_QPSMTPD, "the client has gone");
+    return 111;
+}
+
 static int
 serve(struct service *service, struct activity *activity)
 {
@@ -106,6 +117,8 @@ serve(struct service *service, struct activity *activity)
     host_activity_set(service->host, activity);
     host_child_init(service->host);
     session = session_open(service->config, service->host);
+    if (!session)
+        return say_unavailable();
     fault_client(1);
     end = session_run(session, &p);
     fault_client(-1);
@@ -113,18 +126,11 @@ serve(struct service *service, struct activity *activity)
     return end == SESSION_ERROR ? 1 : 0;
 }
 
-/* The client must not be left without an answer because the administrator made a mistake. */
 static int
 refuse(const struct options *o, const char *reason)
 {
-    struct str text = STR("421 service not available, configuration error\r\n");
-
     startup_complain(OPTIONS_QPSMTPD, reason);
-    if (o->check)
-        return 1;
-    if (write(1, text.p, text.n) < 0)
-        startup_complain(OPTIONS_QPSMTPD, "the client has gone");
-    return 111;
+    return o->check ? 1 : say_unavailable();
 }
 
 int

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "smtp/session.h"
+
 static bool
 first_line(struct config *c, const char *name, const struct qp_line **out, struct err *e)
 {
@@ -23,7 +25,7 @@ first_line(struct config *c, const char *name, const struct qp_line **out, struc
 static bool
 wrong_line(const struct qp_line *line, const char *right, struct err *e)
 {
-    return err_set(e, "%s line %u: %s is not %s", line->file, line->number, line->text, right);
+    return err_set(e, "%s:%u: \"%s\" is not %s", line->file, line->number, line->text, right);
 }
 
 static bool
@@ -99,13 +101,15 @@ service_open(struct service *s, const struct service *before, const struct paths
         goto fail;
     apply_log(&fresh);
     fresh.host = host_open(fresh.config, &host_options, e);
-    if (!fresh.host)
+    if (!fresh.host || !session_check(fresh.config, fresh.host, e))
         goto fail;
+    host_log_attach(fresh.host);
     *s = fresh;
     return true;
 fail:
     if (before)
         apply_log(before);
+    host_close(&fresh.host);
     config_close(&fresh.config);
     return false;
 }
