@@ -54,6 +54,22 @@ field_length(struct str s)
     return n;
 }
 
+size_t
+header_fields(struct str text)
+{
+    size_t n = 0;
+
+    while (n < text.n) {
+        struct str raw = {text.p + n, field_length(str_from(text, n))};
+        bool unfinished = raw.n <= HEADER_LINE_MAX && raw.p[raw.n - 1] != '\n';
+
+        if (!unfinished && !field_of(raw).name.n)
+            break;
+        n += raw.n;
+    }
+    return n;
+}
+
 static size_t
 count_fields(struct str text)
 {

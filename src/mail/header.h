@@ -32,6 +32,15 @@ struct header *header_new(struct arena *a);
  */
 void header_parse(struct header *h, struct str text);
 
+#define HEADER_LINE_MAX 998 /* bytes; RFC 5322, 2.1.1 */
+
+/*
+ * header_fields - how many bytes of text are fields, before the first line that is none
+ *
+ * A last line without LF may still become one, unless it is longer than HEADER_LINE_MAX already.
+ */
+size_t header_fields(struct str text);
+
 size_t header_count(const struct header *h);
 const struct header_field *header_at(const struct header *h, size_t i); /* NULL: i is too large */
 

@@ -31,7 +31,7 @@ struct message_limits {
 enum message_trouble {
     MESSAGE_FINE,
     MESSAGE_TOO_BIG,        /* more than max_bytes; the spool has been given up */
-    MESSAGE_HEADER_TOO_BIG, /* more than MESSAGE_HEADER_MAX before the empty line */
+    MESSAGE_HEADER_TOO_BIG, /* fields of more than MESSAGE_HEADER_MAX before the empty line */
     MESSAGE_DISK,           /* the body could not be stored; message_error() says why */
 };
 

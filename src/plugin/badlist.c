@@ -51,7 +51,8 @@ parse(struct qp *q, const struct qp_line *line, struct item *out)
         out->regex = qp_regex_new(q, entry, true, &error);
         if (out->regex == NULL)
             return qp_fail_at(q, line, "\"%s\" is no pattern: %s", entry, error);
-    } else if (strchr(entry, '@') == NULL) { /* matches nothing, as in qmail: no reason to refuse mail */
+    } else if (strchr(entry, '@') ==
+               NULL) { /* matches nothing, as in qmail: no reason to refuse mail */
         qp_log(q, QP_LOG_WARN,
             "%s:%u: \"%s\" is ignored: write user@host, @host for a whole domain, or a pattern",
             line->file, line->number, entry);

@@ -455,6 +455,33 @@ a_header_is_bounded(void **state)
 }
 
 static void
+a_message_without_header_may_be_large(void **state)
+{
+    static const char *const heads[] = {"", "Subject: x\n folded\n"};
+    struct fixture *f = *state;
+    struct str line = STR("not a field, and not in the bounds of a header either\n");
+
+    for (size_t i = 0; i < 2; i++) {
+        struct message *m = message_new(f->arena, &f->limits);
+        struct str head = str_of(heads[i]);
+        uint64_t n = 0;
+        int completed = 0;
+        char byte[3];
+
+        completed += message_put(m, head);
+        for (; n < 2 * MESSAGE_HEADER_MAX; n += line.n)
+            completed += message_put(m, line);
+        assert_int_equal(completed, 1);
+        assert_false(message_end(m));
+        assert_int_equal(message_trouble(m), MESSAGE_FINE);
+        assert_int_equal(header_size(message_header(m)), head.n);
+        assert_int_equal(message_body_size(m), n);
+        assert_int_equal(message_read(m, 0, byte, 3), 3);
+        assert_memory_equal(byte, "not", 3);
+    }
+}
+
+static void
 descriptors_go_with_the_arena(void **state)
 {
     struct fixture *f = *state;
@@ -485,6 +512,7 @@ main(void)
         TEST(a_full_disk_is_trouble),
         TEST(one_byte_more_than_the_limit_is_too_big),
         TEST(a_header_is_bounded),
+        TEST(a_message_without_header_may_be_large),
         TEST(descriptors_go_with_the_arena),
     };
 

@@ -94,6 +94,9 @@ our @EXPORT_OK = qw(slurp wait_for free_port sanitized peak_memory);
 # A peer that closes early is an answer, not the end of the test.
 $SIG{PIPE} = 'IGNORE';
 
+# A test that is interrupted runs its END blocks, too: what it started goes with it.
+$SIG{$_} = sub { exit 1 } for grep { !defined $SIG{$_} || $SIG{$_} eq "DEFAULT" || $SIG{$_} eq "" } qw(HUP INT TERM);
+
 =head1 FUNCTIONS
 
 Exported on request.
