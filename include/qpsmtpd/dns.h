@@ -9,6 +9,10 @@
  *     on_rcpt:     a = qp_dns_get(q, QP_DNS_A, name);   if (a->status == QP_DNS_OK) …
  *
  * Text out of the DNS is bounded, and its control and 8-bit bytes are '?', before a plugin sees it.
+ * Types, statuses, answers and records stand in types.h.
+ *
+ * There is no search list, and no cache that outlives the session. Config: dns_servers, dns_timeout,
+ * dns_tries, dns_hook_timeout, dns_queries_max. In init and child_init nothing can be asked.
  */
 #ifndef QPSMTPD_DNS_H
 #define QPSMTPD_DNS_H
@@ -16,54 +20,20 @@
 #include <qpsmtpd/hooks.h>
 #include <qpsmtpd/types.h>
 
-/* The numbers are the DNS's own. */
-enum qp_dns_type {
-    QP_DNS_A = 1,
-    QP_DNS_NS = 2,
-    QP_DNS_SOA = 6,
-    QP_DNS_PTR = 12,
-    QP_DNS_MX = 15,
-    QP_DNS_TXT = 16,
-    QP_DNS_AAAA = 28,
-};
-
-enum qp_dns_status {
-    QP_DNS_OK,        /* at least one record of the type asked for */
-    QP_DNS_NODATA,    /* the name exists, without such records */
-    QP_DNS_NXDOMAIN,  /* no such name */
-    QP_DNS_SERVFAIL,  /* the servers have trouble: try again later */
-    QP_DNS_REFUSED,   /* they do not want to answer */
-    QP_DNS_TIMEOUT,   /* nobody answered within the deadline */
-    QP_DNS_MALFORMED, /* what came is no answer: loops, cut records, names that are none */
-    QP_DNS_BUDGET,    /* this session has asked too much: not asked */
-    QP_DNS_BAD_NAME,  /* the name cannot be asked for: empty, a label over 63, over 253 bytes */
-};
-
-struct qp_dns_record {
-    uint32_t ttl; /* seconds */
-    const char
-        *text; /* A, AAAA: the address; MX, NS, PTR, SOA: a name, lower case, no final dot ("" is
-                        * the root: null MX); TXT: its strings concatenated */
-    int preference; /* MX */
-    uint8_t ip[16]; /* A, AAAA: network order, IPv4 as ::ffff:a.b.c.d */
-};
-
-struct qp_dns_answer {
-    enum qp_dns_status status;
-    const char *name; /* the name that has the records: behind CNAMEs; as asked otherwise */
-    size_t n;         /* records; 0 unless QP_DNS_OK; at most 100, MX sorted by preference */
-    const struct qp_dns_record *record;
-};
-
-/* qp_dns_start - ask, and do not wait. Name without the final dot, in any case; absolute: no search list. */
+/*
+ * qp_dns_start - ask, and do not wait
+ *
+ * name     without the final dot, in any case; NULL is QP_DNS_BAD_NAME, so that what qp_dns_reverse()
+ *          gives can be handed on
+ */
 void qp_dns_start(struct qp *q, enum qp_dns_type type, const char *name);
 
 /*
  * qp_dns_get - the answer; asks first when nobody has
  *
  * Waits until it is there, at most until the hook's budget is used up (config dns_hook_timeout, for all
- * questions of one hook together): then the status is QP_DNS_TIMEOUT. Never NULL; valid until the
- * session ends.
+ * waiting of all plugins in one hook together): then the status is QP_DNS_TIMEOUT, while the question
+ * stays open for a later hook. Never NULL; valid until the session ends.
  */
 const struct qp_dns_answer *qp_dns_get(struct qp *q, enum qp_dns_type type, const char *name);
 
@@ -77,10 +47,13 @@ const struct qp_dns_answer *qp_dns_peek(struct qp *q, enum qp_dns_type type, con
 /* qp_dns_temporary - is it worth trying again later? SERVFAIL, REFUSED, TIMEOUT, MALFORMED, BUDGET */
 bool qp_dns_temporary(enum qp_dns_status status);
 
+/* qp_dns_status_text - "NXDOMAIN", for logs and replies */
+const char *qp_dns_status_text(enum qp_dns_status status);
+
 /*
  * qp_dns_reverse - the name under which an address is listed: "1.2.0.192.zone", nibbles for IPv6
  *
- * zone     "in-addr.arpa" and "ip6.arpa" for PTR: NULL chooses the right one
+ * zone     NULL: "in-addr.arpa" or "ip6.arpa", for PTR
  * returns  lives as long as the connection; NULL when ip is no address
  */
 const char *qp_dns_reverse(struct qp *q, const char *ip, const char *zone);

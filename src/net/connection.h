@@ -34,6 +34,8 @@ struct peer {
 
 #define CONNECTION_ID_LEN 11
 
+enum connection_auth { CONNECTION_AUTH_NONE, CONNECTION_AUTH_PASSED, CONNECTION_AUTH_FAILED };
+
 struct connection {
     struct arena *arena;
     struct stream *stream;
@@ -52,7 +54,10 @@ struct connection {
     struct map *notes;      /* of the plugins */
     int from_ip, from_ip_max;
     bool relay_client;
-    const char *hello; /* "", "helo", "ehlo" */
+    enum connection_auth auth; /* what the last AUTH has shown, */
+    char auth_user[512];       /* for whom, up to the first CR or LF; "" before */
+    char auth_mechanism[24];   /* and how: "cram-md5" */
+    const char *hello;         /* "", "helo", "ehlo" */
     const char *hello_host;
     unsigned commands; /* lines dispatched so far */
     unsigned transactions;

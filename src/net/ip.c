@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 
 static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -76,6 +77,25 @@ bool
 ip_eq(const struct ip *a, const struct ip *b)
 {
     return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
+void
+ip_reverse(const struct ip *ip, char out[IP_REVERSED_MAX])
+{
+    const uint8_t *b = ip->b;
+    size_t n = 0;
+
+    if (ip_is_v4(ip)) {
+        snprintf(out, IP_REVERSED_MAX, "%d.%d.%d.%d", b[15], b[14], b[13], b[12]);
+        return;
+    }
+    for (int i = 15; i >= 0; i--) {
+        out[n++] = "0123456789abcdef"[b[i] & 15];
+        out[n++] = '.';
+        out[n++] = "0123456789abcdef"[b[i] >> 4];
+        out[n++] = '.';
+    }
+    out[n - 1] = '\0';
 }
 
 bool

@@ -28,6 +28,11 @@ bool ip_from_sockaddr(const struct sockaddr *sa, struct ip *out, int *port);
 bool ip_is_v4(const struct ip *ip);
 bool ip_eq(const struct ip *a, const struct ip *b);
 
+#define IP_REVERSED_MAX 64 /* 32 nibbles with dots between */
+
+/* ip_reverse - as the DNS lists it: "1.2.0.192", or 32 nibbles for IPv6; no dot at the end */
+void ip_reverse(const struct ip *ip, char out[IP_REVERSED_MAX]);
+
 /* ip_is_loopback - 127.0.0.0/8 or ::1 */
 bool ip_is_loopback(const struct ip *ip);
 

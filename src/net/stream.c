@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "net/wait.h"
 
 struct stream {
     int in, out;
@@ -16,6 +17,7 @@ struct stream {
     bool no_socket; /* `out` is a pipe or a terminal */
     int64_t timeout_ms;
     const volatile sig_atomic_t *interrupt;
+    struct dns *dns;
     size_t start, end; /* what is buffered of the input */
     size_t in_high;    /* how far the buffer was ever filled by this peer */
     size_t out_start, out_end, out_high;
@@ -56,6 +58,7 @@ stream_reset(struct stream *s, int in, int out, int64_t timeout_ms)
     s->no_socket = false;
     s->timeout_ms = timeout_ms;
     s->interrupt = NULL;
+    s->dns = NULL;
     s->start = s->end = s->out_start = s->out_end = 0;
 }
 
@@ -69,6 +72,12 @@ void
 stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag)
 {
     s->interrupt = flag;
+}
+
+void
+stream_dns(struct stream *s, struct dns *d)
+{
+    s->dns = d;
 }
 
 int
@@ -121,8 +130,7 @@ stream_flush(struct stream *s)
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!deadline)
                 deadline = clock_ms() + s->timeout_ms;
-            s->timed_out = poll(&(struct pollfd){.fd = s->out, .events = POLLOUT}, 1,
-                               clock_left(deadline)) == 0;
+            s->timed_out = wait_fd(s->dns, s->out, POLLOUT, deadline) == 0;
         } else if (errno != EINTR) {
             s->error = errno;
         }
@@ -159,7 +167,7 @@ wait_input(struct stream *s, int64_t deadline, bool interruptible)
 
         if (interruptible && s->interrupt && *s->interrupt)
             return STREAM_INTERRUPTED;
-        n = poll(&(struct pollfd){.fd = s->in, .events = POLLIN}, 1, clock_left(deadline));
+        n = wait_fd(s->dns, s->in, POLLIN, deadline);
         if (n > 0)
             return STREAM_OK;
         if (n == 0)
@@ -222,6 +230,13 @@ void
 stream_take(struct stream *s, size_t n)
 {
     s->start += n;
+}
+
+void
+stream_wipe(struct stream *s)
+{
+    explicit_bzero(s->in_buffer, s->start);
+    explicit_bzero(s->in_buffer + s->end, s->in_high - s->end); /* from where it was moved */
 }
 
 enum stream_status

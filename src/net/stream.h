@@ -29,6 +29,7 @@ enum stream_status {
 };
 
 struct stream;
+struct dns;
 
 /* stream_open - fds are borrowed: stream_close() does not close them. One stream can serve many
  * connections in turn: stream_reset(). Ends with the process or stream_close(). */
@@ -43,6 +44,10 @@ void stream_timeout_set(struct stream *s, int64_t timeout_ms);
 /* stream_interruptible - while *flag is not 0, stream_line() does not wait for a line to begin. For
  * servers that drain; flag is borrowed, NULL: never. */
 void stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag);
+
+/* stream_dns - whose answers are read while the stream waits for its peer; until stream_reset().
+ * Borrowed, NULL: nobody's. */
+void stream_dns(struct stream *s, struct dns *d);
 
 /*
  * stream_line - one line, without its LF or CR LF
@@ -64,6 +69,9 @@ enum stream_status stream_fill(struct stream *s, int64_t deadline, struct str *d
 
 /* stream_take - the first n buffered bytes have been dealt with */
 void stream_take(struct stream *s, size_t n);
+
+/* stream_wipe - nothing of what was taken out stays in the buffer: a password was there */
+void stream_wipe(struct stream *s);
 
 /* stream_buffered - all that is buffered, without reading; writable, because data.c removes dots in
  * place */

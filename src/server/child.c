@@ -29,7 +29,6 @@ static struct {
 struct state {
     struct child *child;
     struct session *session;
-    struct rdns rdns;
     int epoll;
     int taken;  /* connections so far */
     bool ended; /* nobody listens any more */
@@ -168,7 +167,7 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         .from_ip_max = o->max_from_ip,
     };
 
-    if (!o->no_rdns && rdns_name(&s->rdns, &c->ip, c->host))
+    if (!o->no_rdns && rdns_name(s->child->service->dns, &c->ip, c->host))
         p.remote_host = c->host;
     log_at(LOG_LEVEL_INFO, "Accepted connection %zu/%d from %s / %s", claim->busy, o->children,
         c->text, p.remote_host ? p.remote_host : "Unknown");
@@ -208,6 +207,7 @@ admit(struct state *s, struct client *c)
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     fault_client(c->fd);
     serve(s, c, &claim);
+    dns_end(child->service->dns); /* also of a client that the rules have sent away */
     fault_client(-1);
     scoreboard_release(child->board, child->slot);
 }
@@ -304,7 +304,6 @@ child_run(struct child *c)
         return 0;
     host_activity_set(c->service->host, activity);
     host_child_init(c->service->host);
-    rdns_init(&s.rdns, c->service->dns_servers);
     s.session = session_open(c->service->config, c->service->host);
     if (!s.session) /* the log says why; the listener waits before it tries again */
         return 111;
@@ -312,7 +311,6 @@ child_run(struct child *c)
         turn(&s);
     scoreboard_leave(c->board, c->slot);
     session_close(&s.session);
-    rdns_close(&s.rdns);
     close(s.epoll);
     service_close(c->service);
     return 0;

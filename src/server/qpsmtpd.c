@@ -56,11 +56,10 @@ peer_from_environment(struct peer *p)
 
 /* A terminal, a pipe, a Unix socket: stays unknown. */
 static void
-peer_from_socket(struct peer *p, const char *dns_servers, struct socket_names *names)
+peer_from_socket(struct peer *p, struct dns *dns, struct socket_names *names)
 {
     struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof sa;
-    struct rdns rdns;
     struct ip ip;
 
     if (getpeername(0, (struct sockaddr *)&sa, &len) < 0 ||
@@ -68,10 +67,8 @@ peer_from_socket(struct peer *p, const char *dns_servers, struct socket_names *n
         return;
     ip_format(&ip, names->remote);
     p->remote_ip = names->remote;
-    rdns_init(&rdns, dns_servers);
-    if (rdns_name(&rdns, &ip, names->host))
+    if (rdns_name(dns, &ip, names->host))
         p->remote_host = names->host;
-    rdns_close(&rdns);
     len = sizeof sa;
     if (getsockname(0, (struct sockaddr *)&sa, &len) < 0 ||
         !ip_from_sockaddr((struct sockaddr *)&sa, &ip, &p->local_port))
@@ -112,7 +109,7 @@ serve(struct service *service, struct activity *activity)
 
     peer_from_environment(&p);
     if (!p.remote_ip)
-        peer_from_socket(&p, service->dns_servers, &names);
+        peer_from_socket(&p, service->dns, &names);
     sigaction(SIGTERM, &sa, NULL);
     host_activity_set(service->host, activity);
     host_child_init(service->host);
@@ -151,6 +148,8 @@ main(int argc, char *argv[])
     if (options.syslog)
         log_to_syslog("qpsmtpd");
     fault_install(&activity);
+    if (!options.check)
+        fault_client(1); /* also while plugins are loaded */
     arena = arena_open("process");
     if (!paths_find(&paths, arena, argv[0], &options, &e) ||
         !service_open(&service, NULL, &paths, &options, &e)) {

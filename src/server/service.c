@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "conf/resolver.h"
+
 #include "smtp/session.h"
 
 static bool
@@ -59,24 +61,6 @@ read_format(struct config *c, enum log_format *out, struct err *e)
     return str_eq(str_of(line->text), STR("1.00")) || wrong_line(line, "r356 or 1.00", e);
 }
 
-/* One or several a line, one list for c-ares. */
-static bool
-read_dns_servers(struct config *c, char *out, size_t room, struct err *e)
-{
-    struct config_value value = {.n = 0};
-    size_t n = 0;
-
-    *out = '\0';
-    if (config_get(c, "dns_servers", &value, e) == CONFIG_BROKEN)
-        return false;
-    for (size_t i = 0; i < value.n; i++) {
-        n += (size_t)snprintf(out + n, room - n, "%s%s", n ? "," : "", value.line[i].text);
-        if (n >= room)
-            return err_set(e, "%s: more than %zu bytes", value.line[i].file, room);
-    }
-    return true;
-}
-
 static void
 apply_log(const struct service *s)
 {
@@ -88,7 +72,8 @@ bool
 service_open(struct service *s, const struct service *before, const struct paths *paths,
     const struct options *o, struct err *e)
 {
-    const struct host_options host_options = {
+    struct resolver_settings resolver;
+    struct host_options host_options = {
         .plugin_dirs = paths->plugin_dirs,
         .default_dirs = paths->default_plugin_dirs,
         .qmail_defaults = paths->qmail_defaults,
@@ -96,9 +81,10 @@ service_open(struct service *s, const struct service *before, const struct paths
     struct service fresh = {.config = config_open(paths->config_dirs)};
 
     if (!read_level(fresh.config, o, &fresh.level, e) ||
-        !read_format(fresh.config, &fresh.format, e) ||
-        !read_dns_servers(fresh.config, fresh.dns_servers, sizeof fresh.dns_servers, e))
+        !read_format(fresh.config, &fresh.format, e) || !resolver_load(fresh.config, &resolver, e))
         goto fail;
+    fresh.dns = host_options.dns = dns_open(&resolver.dns);
+    host_options.dns_hook_timeout_ms = resolver.hook_timeout_ms;
     apply_log(&fresh);
     fresh.host = host_open(fresh.config, &host_options, e);
     if (!fresh.host || !session_check(fresh.config, fresh.host, e))
@@ -110,6 +96,7 @@ fail:
     if (before)
         apply_log(before);
     host_close(&fresh.host);
+    dns_close(&fresh.dns);
     config_close(&fresh.config);
     return false;
 }
@@ -118,5 +105,6 @@ void
 service_close(struct service *s)
 {
     host_close(&s->host);
+    dns_close(&s->dns);
     config_close(&s->config);
 }

@@ -2,7 +2,7 @@
  * server/service - one snapshot of configuration with the plugins that it names
  *
  * Owns   config and host together, and the config files that both programs need themselves:
- *        loglevel, log_format, dns_servers
+ *        loglevel, log_format; the resolver that plugins and the servers ask
  * Uses   conf, plugin, base/log
  * Keep   a service that does not open changes nothing: the one before goes on
  */
@@ -20,7 +20,7 @@ struct service {
     struct host *host;
     enum log_level level;
     enum log_format format;
-    char dns_servers[512]; /* for rdns_init; "": those of the system */
+    struct dns *dns;
 };
 
 /*

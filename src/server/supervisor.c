@@ -115,7 +115,9 @@ bury(struct supervisor *s, int slot, int status)
     s->kids[slot].pid = 0;
     s->alive--;
     scoreboard_free(s->what->board, (size_t)slot, &last);
-    if (s->mode == ENDING || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+    /* A child that wants to go is not busy: who ends there with 0 was ended by a plugin. */
+    if (s->mode == ENDING ||
+        (WIFEXITED(status) && WEXITSTATUS(status) == 0 && last.state != SLOT_BUSY))
         return;
     obituary_log(kid.pid, status, &last.activity);
     back_off(s, &kid, &last);
