@@ -85,7 +85,9 @@ objects    = $(patsubst %.c,$(BUILD)/%.o,$(1))
 MAINS     := src/server/qpsmtpd.c src/server/prefork.c
 ENGINE    := $(filter-out $(MAINS),$(call sources,src))
 ENGINE_O  := $(call objects,$(ENGINE))
-PLUGINS_C := $(call sources,plugins)
+# A plugin of several files: NAME.c and all of NAME.parts/*.c become one NAME.so.
+PARTS_C   := $(wildcard plugins/*.parts/*.c plugins/*/*.parts/*.c)
+PLUGINS_C := $(filter-out $(PARTS_C),$(call sources,plugins))
 UNIT_C    := $(wildcard t/unit/*.c)
 FUZZ_C    := $(filter-out t/fuzz/replay.c,$(wildcard t/fuzz/*.c))
 
@@ -133,7 +135,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo '  compile  $<'
 	$(Q)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
--include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(ENGINE) $(PLUGINS_C) $(UNIT_C) $(FUZZ_C) \
+-include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(UNIT_C) $(FUZZ_C) \
     t/fuzz/replay.c))
 
 define link_exe
@@ -150,6 +152,9 @@ $(PROGRAMS): $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
 
 # A plugin that needs a library says so here, in one line:
 # $(OUT)plugins/tls.so: LDLIBS += -lssl -lcrypto
+$(OUT)plugins/auth/auth_flat_file.so: LDLIBS += -lcrypt
+$(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
+$(OUT)plugins/uribl.so: LDLIBS += -lpsl
 
 # It sees the public headers only. private: these values are not for what the object depends on.
 $(BUILD)/plugins/%.o: private ROOTS := -Iinclude
@@ -158,7 +163,8 @@ $(BUILD)/plugins/%.o: private PLACE := -fPIC -fvisibility=hidden
 $(OUT)plugins/%.so: $(BUILD)/plugins/%.o
 	@mkdir -p $(@D)
 	@echo '  plugin   $@'
-	$(Q)$(LINK) -shared -o $@ $< $(LDLIBS)
+	$(Q)$(LINK) -shared -o $@ $^ $(LDLIBS)
+$(foreach p,$(PARTS_C),$(eval $(OUT)$(patsubst %.parts/,%.so,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
 
 .PHONY: plugin
 plugin: ## NAME=x (or queue/x): write a new plugin with its test and manual page
@@ -186,6 +192,10 @@ $(REPLAY): $(BUILD)/t/fuzz/%: $(BUILD)/t/fuzz/%.o $(BUILD)/t/fuzz/replay.o $(ENG
 	$(call link_exe)
 $(FUZZERS): $(BUILD)/%: $(BUILD)/t/fuzz/%.o $(ENGINE_O) $(BUILD)/objects
 	$(call link_exe,-fsanitize=fuzzer)
+
+# Of the parts of plugins, those that are tested alone, without a session around them.
+$(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \
+    $(call objects,$(filter plugins/sender_permitted_from.parts/%,$(PARTS_C)))
 
 # t/lint looks at sources: once is enough, in the plain build.
 T_LINT   := $(if $(SAN),,$(wildcard t/lint/*.t))
@@ -221,12 +231,12 @@ asan: ## build with ASan and UBSan, and run every test on that
 # ---- lint ------------------------------------------------------------------------------------------
 
 # One stamp per source and tool, made after its object: so only what has changed is looked at again.
-LINT_C   := $(MAINS) $(ENGINE) $(PLUGINS_C)
+LINT_C   := $(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C)
 LINT_O   := $(call objects,$(LINT_C))
 TIDY     := $(LINT_O:.o=.tidy)
 ANALYZED := $(LINT_O:.o=.analyzed)
 C_FILES  := $(foreach d,src plugins t,$(call sources,$(d))) \
-    $(wildcard include/*/*.h src/*/*.h src/*/*/*.h t/*/*.h)
+    $(wildcard include/*/*.h src/*/*.h src/*/*/*.h plugins/*/*.h t/*/*.h)
 
 .PHONY: lint format
 lint: $(TIDY) $(ANALYZED) $(BUILD)/cppcheck all ## clang-tidy, cppcheck, gcc -fanalyzer, t/lint: all clean
@@ -281,12 +291,14 @@ CONFIG_FILES = $(shell find config.sample -type f ! -name '.*' 2>/dev/null)
 
 INSTALL_PROGRAMS = $(call same_name,$(PROGRAMS),$(sbindir)) \
     $(call same_path,$(wildcard run log/run),$(share))
-INSTALL_PLUGINS  = $(foreach p,$(PLUGINS_C:plugins/%.c=%.so),$(OUT)plugins/$(p):$(plugindir)/$(p))
+# auth/authnull lets everybody in: it serves the tests, and stays where they are.
+INSTALLABLE     := $(filter-out plugins/auth/authnull.c,$(PLUGINS_C))
+INSTALL_PLUGINS  = $(foreach p,$(INSTALLABLE:plugins/%.c=%.so),$(OUT)plugins/$(p):$(plugindir)/$(p))
 INSTALL_DATA     = $(call same_name,$(wildcard include/qpsmtpd/*.h),$(includedir)/qpsmtpd) \
     $(foreach n,3 5 7 8,$(call same_name,$(call pages,$(n)),$(mandir)/man$(n))) \
-    $(call plugin_page,$(wildcard $(PLUGINS_C:.c=.7)),$(mandir)/man7) \
+    $(call plugin_page,$(wildcard $(INSTALLABLE:.c=.7)),$(mandir)/man7) \
     $(BUILD)/qpsmtpd.pc:$(libdir)/pkgconfig/qpsmtpd.pc \
-    $(call same_path,$(CONFIG_FILES) t/lib/Qpsmtpd/Test.pm,$(share))
+    $(call same_path,$(CONFIG_FILES) t/lib/Qpsmtpd/Test.pm t/lib/Qpsmtpd/DNS.pm,$(share))
 INSTALLED        = $(INSTALL_PROGRAMS) $(INSTALL_PLUGINS) $(INSTALL_DATA)
 OUR_DIRS         = $(libdir)/qpsmtpd $(includedir)/qpsmtpd $(share)
 
@@ -325,9 +337,11 @@ clean: ## remove everything that was built
 # ---- packages that are needed ----------------------------------------------------------------------
 
 # PACKAGE:PROBE, where PROBE is the command or header that it is wanted for (.ci/need).
-BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2.h
+BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2.h \
+    libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
+    libmaxminddb-dev:maxminddb.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
-    daemontools:multilog tinycdb:cdb mandoc procps:ps pkg-config
+    daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq mandoc procps:ps pkg-config libauthen-sasl-perl:-
 LINT_DEPS  := clang-format clang-tidy cppcheck
 # Without a probe: gcc's own headers of these names would satisfy one.
 FUZZ_DEPS  := clang libclang-rt-14-dev:-

@@ -10,6 +10,7 @@
 #ifndef QPSMTPD_HOOKS_H
 #define QPSMTPD_HOOKS_H
 
+#include <qpsmtpd/auth.h>
 #include <qpsmtpd/types.h>
 
 /* Changes when a plugin that was compiled before could no longer run. Growing at the end is no
@@ -159,6 +160,23 @@ struct qp_plugin {
     /* Each line that is logged, of any level (1.00). The engine writes itself only when no loaded
      * plugin has this hook. What a handler logs in here is dropped. */
     enum qp_rc (*logging)(struct qp *q, const struct qp_log_event *event);
+
+    /* ---- AUTH: see auth.h; names for people are auth_parse, auth-plain, auth-login, auth-cram-md5,
+     * auth-scram and auth ---- */
+
+    /* Instead of the engine's own parser (1.00), as mail_parse: QP_OK with out->argument, mechanism
+     * and, after a blank, the initial response, takes the place of args. */
+    enum qp_rc (*auth_parse)(struct qp *q, const char *args, struct qp_parsed *out);
+
+    /* A proof has arrived. OK 235; DENY 535; DENYSOFT 454, nobody can tell now; DENY_DISCONNECT 535
+     * and close, DENYSOFT_DISCONNECT 421; a text given is appended. DECLINED: the next one is asked,
+     * then those who have `auth`; nobody said OK: 535. auth_scram serves all SCRAM-*. A mechanism is
+     * announced when a loaded plugin has its hook or `auth`, and config auth_mechanisms lists it. */
+    enum qp_rc (*auth_plain)(struct qp *q, const struct qp_auth *a);
+    enum qp_rc (*auth_login)(struct qp *q, const struct qp_auth *a);
+    enum qp_rc (*auth_cram_md5)(struct qp *q, const struct qp_auth *a);
+    enum qp_rc (*auth_scram)(struct qp *q, const struct qp_auth *a);
+    enum qp_rc (*auth)(struct qp *q, const struct qp_auth *a);
 };
 
 /*

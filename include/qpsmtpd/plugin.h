@@ -2,7 +2,8 @@
  * qpsmtpd/plugin.h - what nearly every plugin needs: results, memory, notes, facts, envelope, log
  *
  * Further headers by subject: config.h (files and tables), args.h (words behind the plugin's name),
- * header.h (header fields), body.h (the message), process.h (run a program), regex.h, client.h.
+ * header.h (header fields), body.h (the message), dns.h (questions to the DNS), process.h (run a
+ * program), regex.h, client.h.
  * The manual page is qpsmtpd-plugin(3); a complete plugin stands there.
  *
  * Texts that are given out are NUL-terminated and valid as long as the scope told beside them.

@@ -60,6 +60,49 @@ struct qp_param {
     const char *value; /* as sent; "" when there was no = */
 };
 
+/* What the DNS is asked for; the numbers are its own. */
+enum qp_dns_type {
+    QP_DNS_A = 1,
+    QP_DNS_NS = 2,
+    QP_DNS_SOA = 6,
+    QP_DNS_PTR = 12,
+    QP_DNS_MX = 15,
+    QP_DNS_TXT = 16,
+    QP_DNS_AAAA = 28,
+};
+
+enum qp_dns_status {
+    QP_DNS_OK,        /* at least one record of the type asked for */
+    QP_DNS_NODATA,    /* the name exists, without such records */
+    QP_DNS_NXDOMAIN,  /* no such name */
+    QP_DNS_SERVFAIL,  /* the servers have trouble: try again later */
+    QP_DNS_REFUSED,   /* they do not want to answer */
+    QP_DNS_TIMEOUT,   /* nobody answered within the deadline */
+    QP_DNS_MALFORMED, /* what came is no answer: loops, cut records */
+    QP_DNS_BUDGET,    /* not asked: this session has asked too much, or there is no session */
+    QP_DNS_BAD_NAME,  /* the name cannot be asked for: NULL, empty, a label over 63, over 253 bytes,
+                         control or 8-bit bytes */
+};
+
+#define QP_DNS_TEXT_MAX 8192 /* bytes of a TXT; a longer one is cut there */
+
+struct qp_dns_record {
+    uint32_t ttl;     /* seconds; the smallest on the way through CNAMEs */
+    const char *text; /* A, AAAA: the address; MX, NS, PTR, SOA: a name, lower case, no final dot
+                         ("" is the root: null MX); TXT: its strings concatenated */
+    int preference;   /* MX */
+    uint8_t ip[16];   /* A, AAAA: network order, IPv4 as ::ffff:a.b.c.d */
+};
+
+struct qp_dns_answer {
+    enum qp_dns_status status;
+    const char
+        *name; /* lower case: the name that has the records, behind CNAMEs; "" when it was not
+                         asked for (BUDGET, BAD_NAME) */
+    size_t n;  /* records; 0 unless QP_DNS_OK; at most 100, MX sorted by preference */
+    const struct qp_dns_record *record;
+};
+
 /* One line of a configuration file, trimmed; and where it stands, for messages to the
  * administrator. */
 struct qp_line {

@@ -343,10 +343,11 @@ header_overflow(struct message *m, struct str bytes)
         give_up(m, MESSAGE_HEADER_TOO_BIG);
         return false;
     }
-    body_put(m, rest);
     m->head.n = fields;
-    header_end(m);
-    body_put(m, bytes);
+    header_end(m); /* first: a body that cannot be stored takes an unfinished header with it */
+    body_put(m, rest);
+    if (m->trouble == MESSAGE_FINE)
+        body_put(m, bytes);
     return true;
 }
 

@@ -13,6 +13,7 @@ static const struct {
     {"headers", "check_basicheaders"},
     {"helo", "check_spamhelo"},
     {"relay", "check_relay"},
+    {"resolvable_fromhost", "require_resolvable_fromhost"},
 };
 
 const char *

@@ -72,6 +72,7 @@ is_deny(enum qp_rc rc)
 #define CALL_VERDICT(fn) fn(q, a->verdict)
 #define CALL_USER(fn)    fn(q, a->address, a->text)
 #define CALL_EVENT(fn)   fn(q, a->event)
+#define CALL_AUTH(fn)    fn(q, a->auth)
 
 static enum qp_rc
 invoke(struct qp *q, const struct hook_args *a)
@@ -131,12 +132,13 @@ hooks_leave(struct host *h, struct instance *before, enum hook hook_before)
 /* Tell the hooks `deny` and `ok`; they run without being watched themselves. */
 static void
 tell(struct context *c, enum hook hook, enum hook about, const struct instance *instance,
-    const struct hook_result *r)
+    struct hook_result *r)
 {
     struct qp_verdict v = {instance->name, names[about], r->rc, r->text};
+    struct hook_args args = {.verdict = &v};
 
-    if (hook_used(c->host, hook))
-        hook_run(c, hook, &(struct hook_args){.verdict = &v});
+    if (hook_used(c->host, hook) && hook_run(c, hook, &args).disconnect)
+        r->disconnect = true;
 }
 
 static bool
@@ -156,10 +158,13 @@ is_watched(enum hook hook)
 
 static void
 follow_up(struct context *c, enum hook hook, const struct hook_args *args,
-    const struct instance *instance, const struct hook_result *r)
+    const struct instance *instance, struct hook_result *r)
 {
     struct host *h = c->host;
-    const char *about = args->address ? args->address->format : args->text ? args->text : "-";
+    bool secret = hook == HOOK_AUTH_PARSE; /* a password may stand there */
+    const char *about = args->address           ? args->address->format
+                        : args->text && !secret ? args->text
+                                                : "-";
 
     h->results[instance->index * HOOK_COUNT + hook] = (uint16_t)r->rc;
     if (is_deny(r->rc)) {
@@ -183,6 +188,8 @@ hook_run(struct context *c, enum hook hook, const struct hook_args *args)
     struct hook_result result = {.rc = QP_DECLINED, .text = ""};
 
     args = args ? args : &none;
+    if (!before)
+        h->dns_waited_ms = 0;
     for (size_t i = 0; i < chain->n && result.rc == QP_DECLINED; i++) {
         struct hook_result one = {.text = "", .disconnect = result.disconnect};
         struct qp q = {c, chain->handler[i], hook, &one, NULL, args->answer};
@@ -193,6 +200,8 @@ hook_run(struct context *c, enum hook hook, const struct hook_args *args)
         hooks_enter(h, q.instance, hook);
         one.rc = invoke(&q, args);
         result.disconnect = one.disconnect; /* whoever decides: it stays asked for */
+        if (!is_deny(one.rc))
+            one.code = 0; /* of a qp_deny_code() that was thought better of */
         if (!rc_name(one.rc)) {
             log_at(LOG_LEVEL_ERROR, "returned %d, which is no result: skipped", (int)one.rc);
             hooks_leave(h, before, hook_before);

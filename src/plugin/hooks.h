@@ -10,6 +10,7 @@
 #ifndef QPSMTPD_PLUGIN_HOOKS_H
 #define QPSMTPD_PLUGIN_HOOKS_H
 
+#include <qpsmtpd/auth.h>
 #include <qpsmtpd/hooks.h>
 
 #include "conf/config.h"
@@ -25,6 +26,12 @@
     X(EHLO_PARSE, ehlo_parse, "ehlo_parse", PARSE)                                                 \
     X(HELO, helo, "helo", TEXT)                                                                    \
     X(EHLO, ehlo, "ehlo", TEXT)                                                                    \
+    X(AUTH_PARSE, auth_parse, "auth_parse", PARSE)                                                 \
+    X(AUTH_PLAIN, auth_plain, "auth-plain", AUTH)                                                  \
+    X(AUTH_LOGIN, auth_login, "auth-login", AUTH)                                                  \
+    X(AUTH_CRAM_MD5, auth_cram_md5, "auth-cram-md5", AUTH)                                         \
+    X(AUTH_SCRAM, auth_scram, "auth-scram", AUTH)                                                  \
+    X(AUTH, auth, "auth", AUTH)                                                                    \
     X(MAIL_PARSE, mail_parse, "mail_parse", PARSE)                                                 \
     X(RCPT_PARSE, rcpt_parse, "rcpt_parse", PARSE)                                                 \
     X(MAIL_PRE, mail_pre, "mail_pre", TEXT)                                                        \
@@ -77,6 +84,7 @@ struct hook_result {
     const char *plugin;   /* who decided; NULL */
     bool disconnect;      /* qp_disconnect() was called */
     struct hook_reply *replies; /* of qp_respond(), in order */
+    const char *secret;         /* of qp_auth_set_secret(); NULL */
 };
 
 /* Where a chain runs: the session's parts that plugins may see. Owned by smtp/session. */
@@ -104,6 +112,7 @@ struct hook_args {
     struct qp_parsed *parsed;
     const struct qp_verdict *verdict;
     const struct qp_log_event *event;
+    const struct qp_auth *auth;
     struct config_lines *answer; /* CONFIG, USER_CONFIG: where qp_config_answer() puts lines */
 };
 

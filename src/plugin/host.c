@@ -307,6 +307,8 @@ host_open(struct config *config, const struct host_options *options, struct err 
     h->scratch = arena_open("outside of sessions");
     h->idle = (struct context){.host = h, .config = config, .command = h->scratch, .me = ""};
     h->running_hook = HOOK_NONE;
+    h->dns = options->dns;
+    h->dns_hook_timeout_ms = options->dns_hook_timeout_ms;
     if (!load_all(h, options, e)) {
         host_close(&h);
         return NULL;
@@ -351,6 +353,12 @@ host_child_init(struct host *h)
         }
     }
     arena_reset(h->scratch);
+}
+
+struct dns *
+host_dns(const struct host *h)
+{
+    return h->dns;
 }
 
 size_t

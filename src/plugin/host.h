@@ -15,6 +15,7 @@
 #include "plugin/activity.h"
 
 struct host;
+struct dns;
 
 struct host_options {
     const char *const
@@ -22,6 +23,8 @@ struct host_options {
     const char *const *default_dirs; /* when config plugin_dirs has no lines; NULL at the end */
     bool qmail_defaults; /* no configuration of our own exists: load what qmail-smtpd does when
                             there is no `plugins` */
+    struct dns *dns;     /* whom plugins ask; borrowed as long as the host; NULL: nobody */
+    int64_t dns_hook_timeout_ms; /* how long all plugins of one hook may wait for it together */
 };
 
 /* host_open - load `logging`, then `plugins`, and run their init. NULL: see e; nothing stays
@@ -41,6 +44,9 @@ void host_activity_set(struct host *h, struct activity *a);
 /* host_child_init - run the hook child_init of every plugin: once in each process that serves
  * clients */
 void host_child_init(struct host *h);
+
+/* host_dns - whom it was given to ask */
+struct dns *host_dns(const struct host *h);
 
 size_t host_count(const struct host *h); /* instances */
 

@@ -41,7 +41,10 @@ struct host {
     struct context *session;  /* of the session that runs, for the logging hook; NULL: none */
     struct instance *running; /* whose handler is on the stack; NULL: none */
     enum hook running_hook;
-    bool configuring; /* a config hook runs: its own questions go to the files */
+    struct dns *dns; /* NULL: plugins cannot ask */
+    int64_t dns_hook_timeout_ms;
+    int64_t dns_waited_ms; /* by the plugins of the hook that runs, all together */
+    bool configuring;      /* a config hook runs: its own questions go to the files */
 };
 
 /* Why init refuses. */

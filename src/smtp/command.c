@@ -1,6 +1,7 @@
 #include "smtp/command.h"
 
 #include "base/log.h"
+#include "smtp/auth.h"
 
 enum need {
     NEED_NOTHING = 0,
@@ -8,6 +9,7 @@ enum need {
     NEED_SENDER = 2,     /* MAIL was accepted */
     NEED_RECIPIENT = 4,  /* and at least one RCPT */
     NEED_NO_MESSAGE = 8, /* no BDAT sequence has begun */
+    NEED_OFFER = 16,     /* EHLO has announced it; before, it is no command at all */
 };
 
 static const struct verb {
@@ -26,6 +28,7 @@ static const struct verb {
     {"QUIT", minor_quit, NEED_NOTHING, {0}},
     {"EHLO", hello_ehlo, NEED_NOTHING, {0}},
     {"HELO", hello_helo, NEED_NOTHING, {0}},
+    {"AUTH", auth_auth, NEED_OFFER, {0}},
     {"NOOP", minor_noop, NEED_NOTHING, {0}},
     {"VRFY", minor_vrfy, NEED_NOTHING, {0}},
     {"HELP", minor_help, NEED_NOTHING, {0}},
@@ -67,6 +70,33 @@ lower(struct arena *a, struct str s)
     return copy;
 }
 
+/* A line of AUTH, however wrong: what follows may be a password, and is nobody's business. */
+static bool
+is_auth(struct str line)
+{
+    return str_istarts(str_trim(line), STR("AUTH"));
+}
+
+size_t
+command_line_max(const struct session *s)
+{
+    return s->auth.offered ? AUTH_LINE_MAX : COMMAND_LINE_MAX;
+}
+
+/* Log the line, unless it holds what must not be seen: then it is true. */
+static bool
+is_hidden(struct session *s, struct str line, bool known)
+{
+    bool auth = is_auth(line);
+
+    s->auth.exposed = auth || (!known && s->auth.exposed);
+    if (s->auth.exposed)
+        log_at(LOG_LEVEL_INFO, "dispatching %s...", auth ? "AUTH " : "");
+    else
+        log_at(LOG_LEVEL_INFO, "dispatching %.*s", STR_ARG(line));
+    return s->auth.exposed;
+}
+
 struct reply
 command_run(struct session *s, struct str line)
 {
@@ -75,14 +105,18 @@ command_run(struct session *s, struct str line)
     const struct verb *v = find_verb(verb);
     const char *args = arena_dup(s->command_arena, str_trim(rest));
     struct reply reply;
+    bool hidden;
 
+    if (line.n > COMMAND_LINE_MAX && !(v && v->run == auth_auth))
+        return command_too_long(s);
     s->conn.commands++;
-    log_at(LOG_LEVEL_INFO, "dispatching %.*s", STR_ARG(line));
-    s->context.args = args;
+    hidden = is_hidden(s, line, v);
+    s->context.args = hidden ? "" : args;
     if (memchr(line.p, '\0', line.n))
         return minor_unrecognized(s, "", "", "Unrecognized command: it holds a NUL byte");
-    if (!v)
-        return minor_unrecognized(s, lower(s->command_arena, verb), args, "Unrecognized command");
+    if (!v || (v->needs & NEED_OFFER && !s->auth.offered))
+        return minor_unrecognized(s, lower(s->command_arena, hidden && !v ? STR("") : verb),
+            s->context.args, "Unrecognized command");
     return needs_met(s, v, &reply) ? v->run(s, args) : reply;
 }
 

@@ -15,12 +15,16 @@
 /* command_run - line is a view into the input buffer */
 struct reply command_run(struct session *s, struct str line);
 
+/* command_line_max - bytes that the next line may have: AUTH has a bound of its own */
+size_t command_line_max(const struct session *s);
+
 /* command_too_long - a line over the bound was dropped */
 struct reply command_too_long(struct session *s);
 
 /* The handlers; args is what followed the verb, trimmed. One file holds what belongs together. */
 struct reply hello_helo(struct session *s, const char *args);
 struct reply hello_ehlo(struct session *s, const char *args);
+struct reply auth_auth(struct session *s, const char *args);
 struct reply envelope_mail(struct session *s, const char *args);
 struct reply envelope_rcpt(struct session *s, const char *args);
 struct reply envelope_rset(struct session *s, const char *args);

@@ -146,6 +146,14 @@ check_params(
 
 /* ---- MAIL ---- */
 
+/* What a plugin refused, in qpsmtpd's words: log tools look for them. */
+static void
+log_refused_sender(const struct qp_address *sender, const struct reply *reply)
+{
+    log_at(LOG_LEVEL_INFO, "%s mail from %s (%s)", reply->code < 500 ? "denysoft" : "deny",
+        sender->format, reply->text ? reply->text : "");
+}
+
 struct reply
 envelope_mail(struct session *s, const char *args)
 {
@@ -159,10 +167,14 @@ envelope_mail(struct session *s, const char *args)
     sender = parse_address(s, &mail_side, &path);
     if (!sender)
         return mail_side.bad_address;
-    if (!check_params(s, &mail_side, &path, &reply) ||
-        session_ask(s, HOOK_MAIL, &(struct hook_args){.address = sender}, sender->format, &reply))
+    if (!check_params(s, &mail_side, &path, &reply))
         return reply;
+    if (session_ask(s, HOOK_MAIL, &(struct hook_args){.address = sender}, sender->format, &reply)) {
+        log_refused_sender(sender, &reply);
+        return reply;
+    }
     s->txn.sender = sender;
+    log_at(LOG_LEVEL_DEBUG, "getting mail from %s", sender->format);
     return REPLY(250, "2.1.0",
         arena_printf(s->command_arena, "%s, sender OK - how exciting to get mail from you!",
             sender->format));
@@ -230,8 +242,10 @@ envelope_rcpt(struct session *s, const char *args)
         return reply;
     if (max && s->txn.n_recipients >= max)
         return REPLY(452, "4.5.3", "too many recipients");
-    if (session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, &reply))
+    if (session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, &reply)) {
+        log_at(LOG_LEVEL_DEBUG, "delivery denied (%s)", reply.text ? reply.text : "");
         return reply;
+    }
     transaction_add(&s->txn, to);
     return REPLY(250, "2.1.5", arena_printf(s->command_arena, "%s, recipient ok", to->format));
 }

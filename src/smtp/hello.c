@@ -5,6 +5,7 @@
  * plugins do.
  */
 #include "base/buf.h"
+#include "smtp/auth.h"
 #include "smtp/command.h"
 
 /* The first word behind the verb, or what a plugin understood. NULL: *reply refuses. */
@@ -35,12 +36,17 @@ greet(struct session *s, const char *verb, enum hook parse, enum hook hook, cons
     struct reply *reply)
 {
     const char *host = host_argument(s, parse, args, verb, reply);
+    const char **announced = s->context.capabilities;
+    size_t n_announced = s->context.n_capabilities;
 
     if (!host)
         return false;
     s->context.n_capabilities = 0;
-    if (session_ask(s, hook, &(struct hook_args){.text = host}, NULL, reply))
+    if (session_ask(s, hook, &(struct hook_args){.text = host}, NULL, reply)) {
+        s->context.capabilities = announced; /* the greeting before still counts */
+        s->context.n_capabilities = n_announced;
         return false;
+    }
     session_end_transaction(s);
     s->conn.hello = verb;
     s->conn.hello_host = arena_dup(s->conn_arena, str_of(host));
@@ -69,6 +75,7 @@ struct reply
 hello_ehlo(struct session *s, const char *args)
 {
     uint64_t limit = s->settings.message.max_bytes;
+    const char *mechanisms;
     struct reply reply;
     struct buf b;
 
@@ -84,5 +91,8 @@ hello_ehlo(struct session *s, const char *args)
         buf_puts(&b, "\nENHANCEDSTATUSCODES");
     for (size_t i = 0; i < s->context.n_capabilities; i++)
         buf_printf(&b, "\n%s", s->context.capabilities[i]);
+    mechanisms = auth_offer(s);
+    if (*mechanisms)
+        buf_printf(&b, "\nAUTH %s", mechanisms);
     return REPLY(250, NULL, buf_text(&b));
 }

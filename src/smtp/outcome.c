@@ -115,6 +115,13 @@ own_status(const struct hook_result *r)
     return r->code < 500 ? "4.0.0" : "5.0.0";
 }
 
+/* RFC 2034, 4: what answers the connection itself, HELO and EHLO has no status. */
+static bool
+is_greeting(enum hook hook)
+{
+    return hook == HOOK_CONNECT || hook == HOOK_HELO || hook == HOOK_EHLO;
+}
+
 bool
 outcome_reply(enum hook hook, const struct hook_result *r, struct arena *command, const char *about,
     struct reply *reply)
@@ -122,7 +129,8 @@ outcome_reply(enum hook hook, const struct hook_result *r, struct arena *command
     const struct outcome *o = find(hook, r->rc);
 
     if (r->rc == QP_DONE) {
-        *reply = (struct reply){.more = r->replies, .close = r->disconnect};
+        *reply =
+            (struct reply){.more = r->replies, .plain = is_greeting(hook), .close = r->disconnect};
         return true;
     }
     if (!o)

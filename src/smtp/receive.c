@@ -19,20 +19,24 @@ add_received(struct session *s)
 {
     struct hook_result r = session_run_hook(s, HOOK_RECEIVED_LINE, NULL);
     bool ehlo = strcmp(s->conn.hello, "ehlo") == 0;
+    bool auth = s->conn.auth == CONNECTION_AUTH_PASSED;
     const char *value = r.text;
 
     if (r.rc != QP_OK || !*value)
-        value = received_value(
-            s->txn_arena, &(struct received_facts){
-                              .remote_info = s->conn.remote_info,
-                              .hello_host = s->conn.hello_host,
-                              .remote_ip = s->conn.remote_ip,
-                              .me = s->settings.me,
-                              .version = QPSMTPD_VERSION,
-                              .protocol = received_protocol(ehlo ? RECEIVED_EHLO : 0),
-                              .cipher = "",
-                              .now = time(NULL),
-                          });
+        value = received_value(s->txn_arena,
+            &(struct received_facts){
+                .remote_info = s->conn.remote_info,
+                .hello_host = s->conn.hello_host,
+                .remote_ip = s->conn.remote_ip,
+                .me = s->settings.me,
+                .version = QPSMTPD_VERSION,
+                .protocol =
+                    received_protocol((ehlo ? RECEIVED_EHLO : 0) | (auth ? RECEIVED_AUTH : 0)),
+                .cipher = "",
+                .auth_user = auth && s->settings.received_auth_user ? s->conn.auth_user : NULL,
+                .auth_mechanism = s->conn.auth_mechanism,
+                .now = time(NULL),
+            });
     header_insert(message_header(s->txn.message), 0, STR("Received"), str_of(value));
 }
 
@@ -46,6 +50,19 @@ auth_items(struct session *s)
     return conn && txn ? arena_printf(s->txn_arena, "%s; %s", conn, txn) : txn ? txn : conn;
 }
 
+static const char *
+auth_result(struct session *s)
+{
+    static const enum authres_auth results[] = {
+        [CONNECTION_AUTH_NONE] = AUTHRES_NONE,
+        [CONNECTION_AUTH_PASSED] = AUTHRES_PASS,
+        [CONNECTION_AUTH_FAILED] = AUTHRES_FAIL,
+    };
+
+    return authres_auth(
+        s->txn_arena, results[s->conn.auth], s->conn.auth_mechanism, s->conn.auth_user);
+}
+
 /* RFC 8601, 5: what bears our name was forged; then say what we know ourselves. */
 static void
 add_authres(struct session *s)
@@ -57,8 +74,7 @@ add_authres(struct session *s)
         return;
     authres_strip(h, str_of(id));
     header_insert(h, 0, STR("Authentication-Results"),
-        str_of(authres_value(s->txn_arena, id, authres_auth(s->txn_arena, AUTHRES_NONE, NULL, NULL),
-            auth_items(s))));
+        str_of(authres_value(s->txn_arena, id, auth_result(s), auth_items(s))));
 }
 
 /* After the reply; the transaction is a new one already. */
@@ -132,6 +148,9 @@ judge(struct session *s)
 {
     struct reply reply = engine_objection(s);
 
+    log_at(LOG_LEVEL_DEBUG, "max_size: %llu / size: %llu",
+        (unsigned long long)s->settings.message.max_bytes,
+        (unsigned long long)message_received(s->txn.message));
     if (reply.code)
         return reply;
     if (s->incoming.refused)
@@ -159,11 +178,15 @@ begin(struct session *s)
     data_begin(&s->incoming.decoder, s->settings.newlines);
 }
 
-/* The header is complete. true: the session ends here, with s->incoming.refusal. */
+/* The header is complete. true: the session ends here, with s->incoming.refusal. A plugin can only
+ * refuse: with QP_DONE the message would be lost without a word, since nothing is answered here. */
 static bool
 header_complete(struct session *s)
 {
-    if (!session_ask(s, HOOK_DATA_HEADERS_END, NULL, NULL, &s->incoming.refusal))
+    struct hook_result r = session_run_hook(s, HOOK_DATA_HEADERS_END, NULL);
+
+    if (r.rc == QP_DONE ||
+        !outcome_reply(HOOK_DATA_HEADERS_END, &r, s->command_arena, NULL, &s->incoming.refusal))
         return false;
     s->incoming.refused = true;
     return s->incoming.refusal.close;

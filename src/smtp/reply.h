@@ -18,6 +18,7 @@ struct reply {
     const char *text;     /* lines are separated by LF; lives as long as the command */
     bool close;           /* the connection ends after it */
     const struct hook_reply *more; /* replies of a plugin, sent instead when code is 0 */
+    bool plain;                    /* they have no status either */
     struct reply (*then)(
         struct session *s); /* what comes after it was sent; its result is sent next */
 };

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/address.h"
+#include "net/dns.h"
 #include "smtp/command.h"
 
 #define DRAIN_MS 1000 /* how long a client that still sends may take to see the last reply */
@@ -81,6 +82,7 @@ send_one(struct session *s, int code, const char *enhanced, const char *text)
     reply_format(&wire, code, enhanced, text);
     lines = buf_str(&wire);
     stream_put(s->stream, lines);
+    s->leaving = s->leaving || code == 421; /* RFC 5321, 3.8: whoever says it closes the channel */
     while (lines.n && log_wants(LOG_LEVEL_INFO)) {
         struct str line = str_trim(str_cut(&lines, '\n'));
 
@@ -98,12 +100,12 @@ status_of(const struct session *s, const char *enhanced)
 /* What a plugin says for itself gets the status that fits its code; 3xx and what answers HELO have
  * none. */
 static void
-send_replies_of_plugin(struct session *s, const struct hook_reply *r)
+send_replies_of_plugin(struct session *s, const struct reply *reply)
 {
     static const char *const by_class[] = {[2] = "2.0.0", [4] = "4.0.0", [5] = "5.0.0"};
 
-    for (; r; r = r->next)
-        send_one(s, r->code, status_of(s, by_class[r->code / 100]), r->text);
+    for (const struct hook_reply *r = reply->more; r; r = r->next)
+        send_one(s, r->code, reply->plain ? NULL : status_of(s, by_class[r->code / 100]), r->text);
 }
 
 static void
@@ -112,7 +114,7 @@ send_reply(struct session *s, const struct reply *reply)
     if (reply->code)
         send_one(s, reply->code, status_of(s, reply->enhanced), reply->text);
     else
-        send_replies_of_plugin(s, reply->more);
+        send_replies_of_plugin(s, reply);
     s->leaving = s->leaving || reply->close;
 }
 
@@ -164,20 +166,17 @@ greet(struct session *s)
     answer(s, reply);
 }
 
-/* The line did not come: tell the client why, as far as it can still hear. */
-static void
-end_of_input(struct session *s, enum stream_status status)
+struct reply
+session_input_ended(struct session *s, enum stream_status status)
 {
     switch (status) {
     case STREAM_TIMEOUT:
         s->end = SESSION_TIMEOUT;
         log_at(LOG_LEVEL_NOTICE, "timeout: the client was silent");
-        answer(s, REPLY_CLOSE(421, "4.4.2", "Connection Timed Out"));
-        break;
+        return REPLY_CLOSE(421, "4.4.2", "Connection Timed Out");
     case STREAM_INTERRUPTED:
         s->end = SESSION_QUIT;
-        answer(s, REPLY_CLOSE(421, "4.3.2", "closing connection: the server is going down"));
-        break;
+        return REPLY_CLOSE(421, "4.3.2", "closing connection: the server is going down");
     case STREAM_EOF:
         s->end = SESSION_GONE;
         break;
@@ -186,7 +185,7 @@ end_of_input(struct session *s, enum stream_status status)
         log_at(LOG_LEVEL_INFO, "connection broke: %s", strerror(stream_error(s->stream)));
         break;
     }
-    s->leaving = true;
+    return (struct reply){.close = true};
 }
 
 static void
@@ -194,7 +193,7 @@ one_command(struct session *s)
 {
     struct str line;
     enum stream_status status =
-        stream_line(s->stream, COMMAND_LINE_MAX, session_command_deadline(s), &line);
+        stream_line(s->stream, command_line_max(s), session_command_deadline(s), &line);
 
     s->context.params = NULL;
     s->context.n_params = 0;
@@ -203,7 +202,7 @@ one_command(struct session *s)
     else if (status == STREAM_TOO_LONG)
         answer(s, command_too_long(s));
     else
-        end_of_input(s, status);
+        answer(s, session_input_ended(s, status));
     arena_reset(s->command_arena);
 }
 
@@ -261,6 +260,7 @@ begin(struct session *s, const struct peer *p)
 
     stream_reset(s->stream, p->in, p->out, s->common.command_timeout_ms);
     stream_interruptible(s->stream, &leave.soon);
+    stream_dns(s->stream, host_dns(s->context.host));
     connection_begin(&s->conn, s->conn_arena, s->stream, p);
     log_session_set(s->conn.id);
     *c = (struct context){.host = c->host,
@@ -271,6 +271,7 @@ begin(struct session *s, const struct peer *p)
         .args = "",
         .me = s->common.me,
         .address_rules = ADDRESS_STRICT};
+    s->auth = (struct auth){.offered = false};
     s->leaving = false;
     s->end = SESSION_QUIT;
     hook_session(c->host, c);
@@ -287,6 +288,7 @@ forget(struct session *s)
     arena_reset(s->command_arena);
     arena_reset(s->txn_arena);
     arena_reset(s->conn_arena);
+    dns_end(host_dns(s->context.host));
     log_session_set(NULL);
 }
 

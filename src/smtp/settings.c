@@ -141,6 +141,72 @@ load_names(const struct loader *l, struct settings *s)
     return true;
 }
 
+/* ---- AUTH ---- */
+
+bool
+settings_mechanism_char(char c)
+{
+    return ascii_digit(c) || c == '-' || c == '_' || (c >= 'A' && c <= 'Z');
+}
+
+/* A copy in upper case; NULL: no name of a mechanism. */
+static const char *
+mechanism_name(struct arena *a, struct str word)
+{
+    char *name = arena_dup(a, word);
+
+    for (char *p = name; *p; p++) {
+        if (ascii_alnum(*p) && !ascii_digit(*p))
+            *p = (char)(*p & ~0x20);
+        if (!settings_mechanism_char(*p))
+            return NULL;
+    }
+    return word.n <= SETTINGS_MECHANISM_MAX ? name : NULL;
+}
+
+#define MECHANISMS_MAX 16
+
+static bool
+load_mechanisms(const struct loader *l, struct settings *s)
+{
+    static const char *const usual[] = {"PLAIN", "LOGIN", "CRAM-MD5", NULL};
+    const char **names = arena_alloc(l->arena, (MECHANISMS_MAX + 1) * sizeof *names);
+    struct config_value v = {0};
+    size_t n = 0;
+
+    if (hook_config(l->context, "auth_mechanisms", &v, l->e) == CONFIG_BROKEN)
+        return false;
+    for (size_t i = 0; i < v.n; i++) {
+        struct str rest = str_of(v.line[i].text);
+
+        for (struct str word = str_word(&rest); word.n; word = str_word(&rest)) {
+            if (n == MECHANISMS_MAX || !(names[n++] = mechanism_name(l->arena, word)))
+                return err_set(l->e,
+                    "%s:%u: \"%.*s\" is no SASL mechanism, or one too many: write PLAIN, LOGIN, "
+                    "CRAM-MD5, SCRAM-SHA-256 or the like",
+                    v.line[i].file, v.line[i].number, STR_ARG(word));
+        }
+    }
+    s->auth_mechanisms = n ? names : usual;
+    return true;
+}
+
+static bool
+load_auth(const struct loader *l, struct settings *s)
+{
+    uint64_t delay = 1;
+
+    s->received_auth_user = true;
+    s->max_auth_failures = 3;
+    if (!load_mechanisms(l, s) || !load_bool(l, "tls_before_auth", &s->tls_before_auth) ||
+        !load_bool(l, "received_auth_user", &s->received_auth_user) ||
+        !load_number(l, "max_auth_failures", 1000, &s->max_auth_failures) ||
+        !load_number(l, "auth_failure_delay", 60, &delay))
+        return false;
+    s->auth_failure_delay_ms = (int64_t)delay * 1000;
+    return true;
+}
+
 /* ---- spool_dir ---- */
 
 static const char *
@@ -216,7 +282,6 @@ settings_load(struct settings *s, struct context *c, struct arena *a, struct err
            load_number(&l, "max_recipients", 1000000, &s->max_recipients) &&
            load_number(&l, "max_hops", 1000000, &s->max_hops) && load_newlines(&l, &s->newlines) &&
            load_bool(&l, "require_angle_brackets", &s->require_brackets) &&
-           load_bool(&l, "lenient_addresses", &s->lenient_addresses) &&
-           load_bool(&l, "received_auth_user", &s->received_auth_user) &&
+           load_bool(&l, "lenient_addresses", &s->lenient_addresses) && load_auth(&l, s) &&
            load_bool(&l, "enhanced_status_codes", &s->enhanced);
 }

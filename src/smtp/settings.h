@@ -26,10 +26,19 @@ struct settings {
     enum data_newlines newlines; /* bare_newlines */
     bool require_brackets;       /* require_angle_brackets */
     bool lenient_addresses;
-    bool received_auth_user;
+    bool received_auth_user;            /* Received tells who logged in; 1 */
+    const char *const *auth_mechanisms; /* upper case, the last is NULL; PLAIN LOGIN CRAM-MD5 */
+    bool tls_before_auth;
+    uint64_t max_auth_failures;    /* 3; 0: no limit */
+    int64_t auth_failure_delay_ms; /* auth_failure_delay, 1 s: for each failure before */
     bool enhanced;                 /* enhanced_status_codes */
     struct message_limits message; /* databytes, size_threshold, spool_dir, spool_perms */
 };
+
+#define SETTINGS_MECHANISM_MAX 20 /* bytes of a SASL mechanism's name; RFC 4422, 3.1 */
+
+/* settings_mechanism_char - is c one of A-Z 0-9 - _ ? */
+bool settings_mechanism_char(char c);
 
 /*
  * settings_load - read them all

@@ -22,6 +22,16 @@ struct incoming {
     char *block; /* what the decoder has made of one block of input; room for STREAM_IN + 2 */
 };
 
+/* AUTH: what its steps hand to one another. What came of it stands in struct connection. */
+struct auth {
+    bool offered; /* by an EHLO: it is a command now */
+    bool exposed; /* behind AUTH: what is no command may be a response out of place */
+    unsigned failures;
+    struct exchange *exchange;
+    const char *mechanism;      /* upper case */
+    struct hook_result verdict; /* of the hooks; QP_DECLINED: none yet */
+};
+
 struct session {
     struct context context; /* first of all: plugins see the session through it */
     struct connection conn;
@@ -32,6 +42,7 @@ struct session {
     struct arena *conn_arena, *txn_arena, *command_arena;
     struct stream *stream;
     struct incoming incoming;
+    struct auth auth;
     bool leaving; /* the connection ends after the reply that is due */
     enum session_end end;
 };
@@ -52,6 +63,9 @@ struct hook_result session_run_hook(
 /* session_end_transaction - the one end of a transaction: hooks reset_transaction, then everything
  * of it, spool included, is gone and an empty one stands in its place */
 void session_end_transaction(struct session *s);
+
+/* session_input_ended - no line came: the last reply, if the client can still hear one */
+struct reply session_input_ended(struct session *s, enum stream_status status);
 
 /* session_deadline - clock_ms() until which a command line may take, or one read of a message */
 int64_t session_command_deadline(const struct session *s);

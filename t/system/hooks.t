@@ -55,6 +55,7 @@ my @rows = (
     ['data=DENY_DISCONNECT', '554 Message denied', 1, 0],
     ['data=DENYSOFT_DISCONNECT', '421 Message denied temporarily', 1, 0],
     ['data=452,4.3.1:mine', '452 mine', 0, 0],
+    ['data=421,4.3.2:mine', '421 mine', 1, 0], # RFC 5321, 3.8: who says 421 closes
     ['data=DONE:250 mine', '250 mine', 0, 0],
     ['data_headers_end=OK', '250 Queued', 0, 1],
     ['data_headers_end=DONE:250 lost', '250 Queued', 0, 1],

@@ -133,6 +133,18 @@ teardown(void **state)
     return waitpid(server->pid, NULL, 0) == server->pid ? 0 : -1;
 }
 
+static struct dns *
+resolver(const char *server)
+{
+    struct dns_options options = {.timeout_ms = 3000, .tries = 2, .queries_max = 100};
+
+    if (server) {
+        assert_true(dns_server_parse(str_of(server), &options.server[0]));
+        options.n_servers = 1;
+    }
+    return dns_open(&options);
+}
+
 static void
 only_clean_names_are_names(void **state)
 {
@@ -148,18 +160,17 @@ only_clean_names_are_names(void **state)
     };
     struct server *server = *state;
     char name[RDNS_NAME_MAX];
-    struct rdns r;
+    struct dns *d = resolver(server->address);
 
-    rdns_init(&r, server->address);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct ip ip;
 
         assert_true(ip_parse(str_of(cases[i].ip), &ip));
-        assert_int_equal(rdns_name(&r, &ip, name), cases[i].name != NULL);
+        assert_int_equal(rdns_name(d, &ip, name), cases[i].name != NULL);
         if (cases[i].name)
             assert_string_equal(name, cases[i].name);
     }
-    rdns_close(&r);
+    dns_close(&d);
 }
 
 static void
@@ -170,20 +181,39 @@ loopback_is_never_asked_for(void **state)
         bool named;
     } cases[] = {{"127.0.0.1", true}, {"::1", true}, {"127.0.0.2", false}, {"127.1.1.1", false}};
     char name[RDNS_NAME_MAX];
-    struct rdns r;
+    struct dns *d = resolver(NULL);
 
     (void)state;
-    rdns_init(&r, "this is no server");
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct ip ip;
 
         assert_true(ip_parse(str_of(cases[i].ip), &ip));
-        assert_int_equal(rdns_name(&r, &ip, name), cases[i].named);
+        assert_int_equal(rdns_name(d, &ip, name), cases[i].named);
         if (cases[i].named)
             assert_string_equal(name, "localhost");
     }
-    assert_null(r.channel);
-    rdns_close(&r);
+    assert_null(dns_find(d, QP_DNS_PTR, STR("2.0.0.127.in-addr.arpa")));
+    dns_close(&d);
+}
+
+/* Who runs a name server of his own may have delegated these to himself. */
+static void
+configured_servers_are_asked_for_the_rest_of_loopback(void **state)
+{
+    struct server *server = *state;
+    struct dns *d = resolver(server->address);
+    char name[RDNS_NAME_MAX];
+    struct ip ip;
+
+    assert_true(ip_parse(STR("127.0.0.2"), &ip));
+    assert_false(rdns_name(d, &ip, name)); /* two words */
+    assert_true(ip_parse(STR("127.1.1.1"), &ip));
+    assert_true(rdns_name(d, &ip, name));
+    assert_string_equal(name, "mail-1.example_x.org");
+    assert_true(ip_parse(STR("127.0.0.1"), &ip));
+    assert_true(rdns_name(d, &ip, name));
+    assert_string_equal(name, "localhost");
+    dns_close(&d);
 }
 
 static void
@@ -192,16 +222,15 @@ a_silent_server_is_left_in_time(void **state)
     struct server *server = *state;
     int64_t before = clock_ms();
     char name[RDNS_NAME_MAX];
-    struct rdns r;
+    struct dns *d = resolver(server->address);
     struct ip silent, named;
 
     assert_true(ip_parse(STR("192.0.2.5"), &silent));
     assert_true(ip_parse(STR("192.0.2.1"), &named));
-    rdns_init(&r, server->address);
-    assert_false(rdns_name(&r, &silent, name));
+    assert_false(rdns_name(d, &silent, name));
     assert_true(clock_ms() - before < RDNS_MAX_MS + 1000);
-    assert_true(rdns_name(&r, &named, name)); /* nothing of the other question is left */
-    rdns_close(&r);
+    assert_true(rdns_name(d, &named, name)); /* nothing of the other question is left */
+    dns_close(&d);
 }
 
 int
@@ -210,6 +239,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_clean_names_are_names),
         cmocka_unit_test(loopback_is_never_asked_for),
+        cmocka_unit_test(configured_servers_are_asked_for_the_rest_of_loopback),
         cmocka_unit_test(a_silent_server_is_left_in_time),
     };
 
