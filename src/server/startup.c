@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const names[] = {
@@ -58,6 +59,8 @@ startup_process(enum options_program program)
     unset_all(unsafe_variables, sizeof unsafe_variables / sizeof *unsafe_variables);
     if (program == OPTIONS_PREFORK)
         unset_all(client_variables, sizeof client_variables / sizeof *client_variables);
+    if (program == OPTIONS_PREFORK)
+        tzset(); /* children inherit the time zone, instead of reading its file each */
     setenv("PATH", "/bin:/usr/bin:/var/qmail/bin", 1);
     reset_signals();
     umask(077);

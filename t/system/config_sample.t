@@ -51,7 +51,8 @@ sub examples {
 }
 
 for my $name (grep { !/^(?:plugins|logging)$/ } @files) {
-    $t->config($name => slurp("$sample/$name") . join "\n", examples($name));
+    # Some hold passwords: nobody else may read them.
+    chmod 0600, $t->config($name => slurp("$sample/$name") . join "\n", examples($name));
 }
 $t->config('rcpt_map_example.org' => 'alice@example.org OK');
 ($status, $output) = $t->check;

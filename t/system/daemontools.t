@@ -37,7 +37,7 @@ for my $so (glob("$plugins/*.so"), glob("$plugins/*/*.so")) {
     make_path(dirname $to);
     copy($so, $to) or die "$so: $!";
 }
-for my $file (glob "$root/config.sample/*") {
+for my $file (grep { -f } glob "$root/config.sample/*") {
     (my $to = $file) =~ s/.*\//$service\/config\//;
     copy($file, $to) or die "$file: $!";
 }

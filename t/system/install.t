@@ -42,6 +42,11 @@ is -s "$prefix/sbin/qpsmtpd-prefork" ? (stat _)[2] & 0777 : 0, 0755, 'programs a
 
 ($status, $said) = $t->run("$prefix/sbin/qpsmtpd", '--version');
 like $said, qr/\b1\.\d+\.\d+\b/, 'the installed program runs';
+for my $program (qw(qpsmtpd qpsmtpd-prefork)) {
+    ($status, $said) = $t->run("$prefix/sbin/$program", '-C', "$prefix/share/qpsmtpd/config.sample",
+        '-P', "$prefix/lib/qpsmtpd/plugins", '--check', $program eq 'qpsmtpd' ? () : ('-u', scalar getpwuid $<));
+    is $status, 0, "$program --check: the installed sample is a good configuration" or diag $said;
+}
 
 # An outsider: a directory of his own, nothing of this tree. "pkg-config" would put the stage in front
 # of the prefix by PKG_CONFIG_SYSROOT_DIR.
