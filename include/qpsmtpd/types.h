@@ -90,6 +90,7 @@ struct qp_dns_record {
     uint32_t ttl;     /* seconds; the smallest on the way through CNAMEs */
     const char *text; /* A, AAAA: the address; MX, NS, PTR, SOA: a name, lower case, no final dot
                          ("" is the root: null MX); TXT: its strings concatenated */
+    bool altered;     /* TXT: text is not what was published: bytes became '?', or it was cut */
     int preference;   /* MX */
     uint8_t ip[16];   /* A, AAAA: network order, IPv4 as ::ffff:a.b.c.d */
 };

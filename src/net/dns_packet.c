@@ -257,20 +257,26 @@ address_record(struct arena *a, const uint8_t *address, size_t n, struct qp_dns_
 }
 
 static bool
-text_record(struct arena *a, const struct packet *p, const struct raw *r, const char **out)
+text_record(
+    struct arena *a, const struct packet *p, const struct raw *r, struct qp_dns_record *out)
 {
     size_t room = r->n < QP_DNS_TEXT_MAX ? r->n : QP_DNS_TEXT_MAX, n = 0;
     char *text = arena_alloc(a, room + 1);
 
-    *out = text;
+    out->text = text;
     for (size_t i = 0; i < r->n;) {
         size_t length = p->p[r->data + i++];
 
         if (length > r->n - i)
             return false;
-        for (; length > 0; length--, i++)
+        for (; length > 0; length--, i++) {
+            uint8_t c = p->p[r->data + i];
+
+            if (n == room || clean(c) != (char)c)
+                out->altered = true;
             if (n < room)
-                text[n++] = clean(p->p[r->data + i]);
+                text[n++] = clean(c);
+        }
     }
     return r->n > 0;
 }
@@ -300,7 +306,7 @@ record_parse(
     case QP_DNS_SOA:
         return soa_record(a, p, r, &out->text);
     case QP_DNS_TXT:
-        return text_record(a, p, r, &out->text);
+        return text_record(a, p, r, out);
     }
     return false;
 }
