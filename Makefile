@@ -196,6 +196,7 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/t/fuzz/%.o $(ENGINE_O) $(BUILD)/objects
 # Of the parts of plugins, those that are tested alone, without a session around them.
 $(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \
     $(call objects,$(filter plugins/sender_permitted_from.parts/%,$(PARTS_C)))
+$(BUILD)/t/fuzz/uribl $(BUILD)/uribl: $(call objects,$(filter plugins/uribl.parts/%,$(PARTS_C)))
 
 # t/lint looks at sources: once is enough, in the plain build.
 T_LINT   := $(if $(SAN),,$(wildcard t/lint/*.t))

@@ -257,8 +257,7 @@ address_record(struct arena *a, const uint8_t *address, size_t n, struct qp_dns_
 }
 
 static bool
-text_record(
-    struct arena *a, const struct packet *p, const struct raw *r, struct qp_dns_record *out)
+text_record(struct arena *a, const struct packet *p, const struct raw *r, struct qp_dns_record *out)
 {
     size_t room = r->n < QP_DNS_TEXT_MAX ? r->n : QP_DNS_TEXT_MAX, n = 0;
     char *text = arena_alloc(a, room + 1);

@@ -148,25 +148,30 @@ log_failures(
     }
 }
 
+/* A short while for one answer. false: there is no more time, here or in the hook's budget. */
+static bool
+await(struct qp *q, const char *name, const struct qp_dns_answer **answer, int64_t *left_ms)
+{
+    int64_t slice = *left_ms < SLICE_MS ? *left_ms : SLICE_MS, rest = slice;
+    const struct qp_dns_answer *a = qp_dns_within(q, QP_DNS_A, name, &rest);
+
+    *left_ms -= slice - rest;
+    *answer = a->status == QP_DNS_TIMEOUT ? qp_dns_peek(q, QP_DNS_A, name) : a;
+    return *answer != NULL || (rest == 0 && *left_ms > 0);
+}
+
 size_t
 qp_dnslist_first(struct qp *q, const char *const names[], size_t n, int64_t *left_ms)
 {
     const struct qp_dns_answer **answer = qp_alloc(q, QP_TRANSACTION, (n + 1) * sizeof *answer);
     size_t open, found;
+    bool more = true;
 
     for (size_t i = 0; i < n; i++)
         if (names[i] != NULL)
             qp_dns_start(q, QP_DNS_A, names[i]);
-    while ((found = look(q, names, n, answer, &open)) == n && open<n && * left_ms> 0) {
-        int64_t slice = *left_ms < SLICE_MS ? *left_ms : SLICE_MS, rest = slice;
-        const struct qp_dns_answer *a = qp_dns_within(q, QP_DNS_A, names[open], &rest);
-
-        *left_ms -= slice - rest;
-        if (a->status != QP_DNS_TIMEOUT)
-            answer[open] = a;
-        else if (rest > 0 && qp_dns_peek(q, QP_DNS_A, names[open]) == NULL)
-            break; /* the hook's budget is used up */
-    }
+    while ((found = look(q, names, n, answer, &open)) == n && open < n && more)
+        more = await(q, names[open], &answer[open], left_ms);
     if (found == n)
         log_failures(q, names, n, answer);
     return found;

@@ -1,6 +1,7 @@
 #include "plugin/host.h"
 
 #include <dlfcn.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -127,10 +128,44 @@ join(struct arena *a, const char *const words[])
     return b.n ? buf_text(&b) : "(no plugin directory)";
 }
 
+static const struct object *
+object_before(const struct host *h, const char *path)
+{
+    for (size_t i = 0; h->before && i < h->before->n; i++)
+        if (strcmp(h->before->instances[i]->object.path, path) == 0)
+            return &h->before->instances[i]->object;
+    return NULL;
+}
+
+/*
+ * dlopen(3) goes by names: one that it knows it answers with the object that is loaded, though
+ * another file has taken its place since. So the new file gets the other of two names for the same
+ * place, DIR/x.so and DIR/./x.so, while the old one is still in use.
+ */
+static struct object
+name_object(struct host *h, const char *path)
+{
+    const struct object *before = object_before(h, path);
+    struct object o = {.path = path, .name = path};
+    bool dotted = before && strcmp(before->name, path) != 0;
+    const char *base = strrchr(path, '/') + 1; /* find_object() has put one there */
+    struct stat st;
+
+    if (stat(path, &st) == 0) { /* else dlopen(3) will say why */
+        o.dev = st.st_dev;
+        o.ino = st.st_ino;
+    }
+    if (before && (before->dev != o.dev || before->ino != o.ino))
+        dotted = !dotted;
+    if (dotted)
+        o.name = arena_printf(h->arena, "%.*s./%s", (int)(base - path), path, base);
+    return o;
+}
+
 /* Load the object and copy its constant; what an older plugin does not know yet stays NULL. */
 static bool
 load_object(struct host *h, const char *const dirs[], const struct entry *entry,
-    struct qp_plugin *out, struct err *e)
+    struct instance *instance, struct err *e)
 {
     const struct qp_line *at = entry->line;
     const char *path = find_object(h, dirs, entry->file);
@@ -140,7 +175,8 @@ load_object(struct host *h, const char *const dirs[], const struct entry *entry,
     if (!path)
         return err_set(e, "%s:%u: plugin %s not found in our plugin dirs (%s)", at->file,
             at->number, entry->argv[0], join(h->arena, dirs));
-    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    instance->object = name_object(h, path);
+    handle = dlopen(instance->object.name, RTLD_NOW | RTLD_LOCAL);
     if (!handle)
         return err_set(e, "%s:%u: plugin %s cannot be loaded: %s", at->file, at->number,
             entry->argv[0], dlerror());
@@ -155,8 +191,8 @@ load_object(struct host *h, const char *const dirs[], const struct entry *entry,
     if (exported->size < offsetof(struct qp_plugin, init))
         return err_set(e, "%s:%u: %s exports a qp_plugin of %u bytes: compile it again", at->file,
             at->number, path, exported->size);
-    *out = (struct qp_plugin){0};
-    memcpy(out, exported, exported->size < sizeof *out ? exported->size : sizeof *out);
+    memcpy(&instance->plugin, exported,
+        exported->size < sizeof instance->plugin ? exported->size : sizeof instance->plugin);
     return true;
 }
 
@@ -231,7 +267,7 @@ load_line(struct host *h, const char *const dirs[], const struct qp_line *line, 
     if (fault)
         return err_set(e, "%s:%u: \"%s\": %s", line->file, line->number, line->text, fault);
     entry = cut_line(h, line);
-    if (!load_object(h, dirs, &entry, &instance->plugin, e))
+    if (!load_object(h, dirs, &entry, instance, e))
         return false;
     instance->name = entry.argv[0];
     instance->line = line;
@@ -304,6 +340,7 @@ host_open(struct config *config, const struct host_options *options, struct err 
 
     h->arena = a;
     h->config = config;
+    h->before = options->before;
     h->scratch = arena_open("outside of sessions");
     h->idle = (struct context){.host = h, .config = config, .command = h->scratch, .me = ""};
     h->running_hook = HOOK_NONE;
@@ -313,6 +350,7 @@ host_open(struct config *config, const struct host_options *options, struct err 
         host_close(&h);
         return NULL;
     }
+    h->before = NULL;
     h->results = arena_alloc(a, h->n * HOOK_COUNT * sizeof *h->results);
     return h;
 }

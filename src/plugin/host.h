@@ -23,7 +23,8 @@ struct host_options {
     const char *const *default_dirs; /* when config plugin_dirs has no lines; NULL at the end */
     bool qmail_defaults; /* no configuration of our own exists: load what qmail-smtpd does when
                             there is no `plugins` */
-    struct dns *dns;     /* whom plugins ask; borrowed as long as the host; NULL: nobody */
+    const struct host *before;   /* whose place it shall take, still open; NULL: nobody's */
+    struct dns *dns;             /* whom plugins ask; borrowed as long as the host; NULL: nobody */
     int64_t dns_hook_timeout_ms; /* how long all plugins of one hook may wait for it together */
 };
 

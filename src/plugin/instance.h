@@ -6,15 +6,26 @@
 #ifndef QPSMTPD_PLUGIN_INSTANCE_H
 #define QPSMTPD_PLUGIN_INSTANCE_H
 
+#include <sys/types.h>
+
 #include "base/err.h"
 #include "base/log.h"
 #include "plugin/hooks.h"
+
+/* The file that an instance came from. */
+struct object {
+    const char *path;
+    const char *name; /* by which dlopen(3) knows it: path, or another spelling of it */
+    dev_t dev;
+    ino_t ino;
+};
 
 struct instance {
     size_t index;     /* in struct host */
     const char *name; /* first word of the line: check_relay:1 */
     struct qp_plugin
         plugin; /* a copy of what the .so exports; handlers that it is too old for are NULL */
+    struct object object;
     const struct qp_line *line; /* where it was configured */
     void *data;                 /* qp_instance_set() */
     int log_absolute;           /* -1, or the level of all its lines (argument loglevel) */
@@ -30,6 +41,7 @@ struct chain {
 struct host {
     struct arena *arena;
     struct config *config;
+    const struct host *before;   /* while it is opened: whose place it takes, or NULL */
     struct instance **instances; /* in config order, those of `logging` first */
     size_t n, room;
     struct chain chains[HOOK_COUNT];

@@ -77,6 +77,7 @@ service_open(struct service *s, const struct service *before, const struct paths
         .plugin_dirs = paths->plugin_dirs,
         .default_dirs = paths->default_plugin_dirs,
         .qmail_defaults = paths->qmail_defaults,
+        .before = before ? before->host : NULL,
     };
     struct service fresh = {.config = config_open(paths->config_dirs)};
 

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,8 +118,10 @@ setup(void **state)
         return -1;
     snprintf(server.address, sizeof server.address, "127.0.0.1:%d", ntohs(sa.sin_port));
     server.pid = fork();
-    if (server.pid == 0)
+    if (server.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails does not come to teardown */
         serve(fd);
+    }
     close(fd);
     *state = &server;
     return server.pid < 0 ? -1 : 0;
