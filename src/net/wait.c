@@ -1,8 +1,21 @@
 #include "net/wait.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "base/clock.h"
+
+/* poll(2) with every signal let in. */
+static int
+poll_until(struct pollfd *set, nfds_t n, int64_t deadline)
+{
+    int ms = clock_left(deadline);
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    sigset_t none;
+
+    sigemptyset(&none);
+    return ppoll(set, n, ms < 0 ? NULL : &left, &none);
+}
 
 /* One poll(2) over the resolver's descriptors and, first, those of *own; then the resolver's work. */
 static int
@@ -11,7 +24,7 @@ turn(struct dns *d, struct pollfd *own, int64_t deadline)
     struct pollfd set[1 + DNS_POLL_MAX] = {*own};
     nfds_t n = dns_poll_set(d, set + 1);
     int64_t next = dns_next(d);
-    int ready = poll(set, 1 + n, clock_left(next < deadline ? next : deadline));
+    int ready = poll_until(set, 1 + n, next < deadline ? next : deadline);
     int error = errno;
 
     for (nfds_t i = 1; ready <= 0 && i <= n; i++)
@@ -39,7 +52,7 @@ wait_fd(struct dns *d, int fd, short events, int64_t deadline)
         if (clock_ms() >= deadline)
             return 0;
     }
-    return poll(&own, 1, clock_left(deadline));
+    return poll_until(&own, 1, deadline);
 }
 
 const struct qp_dns_answer *

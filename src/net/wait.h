@@ -3,7 +3,9 @@
  *
  * Owns   poll(2) over a client's descriptor and those of the resolver, by the monotonic clock
  * Keep   without open questions it is one poll(2) of one descriptor, as if there were no resolver;
- *        with some, answers are read whenever the client is awaited. Nobody waits past a deadline
+ *        with some, answers are read whenever the client is awaited. Nobody waits past a deadline.
+ *        Signals that the process holds back are let in here and nowhere else, so none is lost
+ *        between a look at what its handler has noted and the wait
  */
 #ifndef QPSMTPD_NET_WAIT_H
 #define QPSMTPD_NET_WAIT_H

@@ -344,6 +344,7 @@ host_open(struct config *config, const struct host_options *options, struct err 
     h->scratch = arena_open("outside of sessions");
     h->idle = (struct context){.host = h, .config = config, .command = h->scratch, .me = ""};
     h->running_hook = HOOK_NONE;
+    h->activity = options->activity;
     h->dns = options->dns;
     h->dns_hook_timeout_ms = options->dns_hook_timeout_ms;
     if (!load_all(h, options, e)) {

@@ -26,6 +26,7 @@ struct host_options {
     const struct host *before;   /* whose place it shall take, still open; NULL: nobody's */
     struct dns *dns;             /* whom plugins ask; borrowed as long as the host; NULL: nobody */
     int64_t dns_hook_timeout_ms; /* how long all plugins of one hook may wait for it together */
+    struct activity *activity;   /* as for host_activity_set(), from the first init on */
 };
 
 /* host_open - load `logging`, then `plugins`, and run their init. NULL: see e; nothing stays

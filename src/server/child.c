@@ -63,7 +63,7 @@ static bool
 prepare_signals(void)
 {
     struct sigaction sa = {.sa_handler = on_leave, .sa_flags = SA_RESTART};
-    sigset_t none;
+    sigset_t waiting;
 
     leave.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (leave.fd < 0)
@@ -73,8 +73,10 @@ prepare_signals(void)
     sigaction(SIGTERM, &sa, NULL);
     signal(SIGINT, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* Let in by net/wait and turn(), so that none comes between a look and a wait. */
+    sigemptyset(&waiting);
+    sigaddset(&waiting, SIGTERM);
+    sigprocmask(SIG_SETMASK, &waiting, NULL);
     return true;
 }
 
@@ -254,8 +256,11 @@ static void
 turn(struct state *s)
 {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(s->epoll, events, EVENTS, -1);
+    sigset_t none;
+    int n;
 
+    sigemptyset(&none);
+    n = epoll_pwait(s->epoll, events, EVENTS, -1, &none);
     for (int i = 0; i < n; i++) {
         if (events[i].data.u32 == LEAVE_EVENT)
             continue;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "server/fault.h"
@@ -17,6 +18,7 @@
 #include "server/supervisor.h"
 
 struct daemon {
+    struct activity *loading; /* shared memory: which plugin is being loaded, also in a trial */
     struct options options;
     struct identity identity;
     struct paths paths;
@@ -64,7 +66,7 @@ open_as_user(struct daemon *d, struct err *e)
 {
     const struct options *o = &d->options;
 
-    if (!service_open(&d->service, NULL, &d->paths, o, e))
+    if (!service_open(&d->service, NULL, &d->paths, o, d->loading, e))
         return false;
     if (o->tcprules && !tcprules_open(&d->tcprules, o->tcprules, e))
         return false;
@@ -139,6 +141,7 @@ run(struct daemon *d, struct err *e)
         .listeners = &d->listeners,
         .board = d->board,
         .service = &d->service,
+        .loading = d->loading,
         .tcprules = d->options.tcprules ? &d->tcprules : NULL,
         .pidfile = &d->pidfile,
         .nice = d->nice,
@@ -175,7 +178,13 @@ main(int argc, char *argv[])
         return status;
     if (d.options.syslog)
         log_to_syslog("qpsmtpd");
-    fault_install(NULL);
+    d.loading =
+        mmap(NULL, sizeof *d.loading, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (d.loading == MAP_FAILED) {
+        startup_complain(OPTIONS_PREFORK, "out of memory");
+        return 1;
+    }
+    fault_install(d.loading);
     d.arena = arena_open("process");
     good = start(&d, argv[0], &e);
     if (good && d.options.check)

@@ -98,7 +98,7 @@ say_unavailable(void)
 }
 
 static int
-serve(struct service *service, struct activity *activity)
+serve(struct service *service)
 {
     struct peer p = {
         .in = 0, .out = 1, .env = (const char *const *)environ, .sequence = (uint32_t)getpid()};
@@ -106,12 +106,15 @@ serve(struct service *service, struct activity *activity)
     struct socket_names names;
     struct session *session;
     enum session_end end;
+    sigset_t waiting;
 
     peer_from_environment(&p);
     if (!p.remote_ip)
         peer_from_socket(&p, service->dns, &names);
     sigaction(SIGTERM, &sa, NULL);
-    host_activity_set(service->host, activity);
+    sigemptyset(&waiting);
+    sigaddset(&waiting, SIGTERM); /* let in by net/wait */
+    sigprocmask(SIG_BLOCK, &waiting, NULL);
     host_child_init(service->host);
     session = session_open(service->config, service->host);
     if (!session)
@@ -152,12 +155,12 @@ main(int argc, char *argv[])
         fault_client(1); /* also while plugins are loaded */
     arena = arena_open("process");
     if (!paths_find(&paths, arena, argv[0], &options, &e) ||
-        !service_open(&service, NULL, &paths, &options, &e)) {
+        !service_open(&service, NULL, &paths, &options, &activity, &e)) {
         status = refuse(&options, e.text);
     } else {
         if (options.check)
             printf("configuration ok: %zu plugins\n", host_count(service.host));
-        status = options.check ? 0 : serve(&service, &activity);
+        status = options.check ? 0 : serve(&service);
         service_close(&service);
     }
     arena_close(&arena);

@@ -70,7 +70,7 @@ apply_log(const struct service *s)
 
 bool
 service_open(struct service *s, const struct service *before, const struct paths *paths,
-    const struct options *o, struct err *e)
+    const struct options *o, struct activity *activity, struct err *e)
 {
     struct resolver_settings resolver;
     struct host_options host_options = {
@@ -78,6 +78,7 @@ service_open(struct service *s, const struct service *before, const struct paths
         .default_dirs = paths->default_plugin_dirs,
         .qmail_defaults = paths->qmail_defaults,
         .before = before ? before->host : NULL,
+        .activity = activity,
     };
     struct service fresh = {.config = config_open(paths->config_dirs)};
 

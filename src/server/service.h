@@ -27,10 +27,11 @@ struct service {
  * service_open - read the configuration, load the plugins, set the log's level and format
  *
  * before   NULL, or the one that goes on when this one fails: the log is set back to it
+ * activity NULL, or where to note which plugin is being loaded; borrowed as long as the service
  * returns  false: see e; *s is as it was
  */
 bool service_open(struct service *s, const struct service *before, const struct paths *paths,
-    const struct options *o, struct err *e);
+    const struct options *o, struct activity *activity, struct err *e);
 
 /* service_close - unload the plugins, drop the configuration; *s may be closed already */
 void service_close(struct service *s);

@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #define YOUNG_MS    1000 /* who dies earlier, without having served anybody, cannot start */
 #define BACK_OFF_MS 1000
 #define KILL_MS     2000 /* from SIGINT to SIGKILL */
+#define TRIAL_MS    30000
 #define PRELOAD_MAX (1UL << 20)
 
 /* Process-wide, for the signal handler. */
@@ -220,6 +223,70 @@ fork_children(struct supervisor *s)
 
 /* ---- signals ---- */
 
+static bool
+open_service(const struct supervisor *s, struct service *fresh, struct err *e)
+{
+    const struct supervised *w = s->what;
+
+    return service_open(fresh, w->service, w->paths, w->options, w->loading, e);
+}
+
+enum trial { TRIAL_LOADED, TRIAL_REFUSED };
+
+static enum trial
+try_service(const struct supervisor *s)
+{
+    struct service fresh;
+    struct err e;
+
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    return open_service(s, &fresh, &e) ? TRIAL_LOADED : TRIAL_REFUSED;
+}
+
+/* waitpid(2) with an end: a plugin that hangs in init must not stop the listener. */
+static bool
+await(pid_t pid, int *status)
+{
+    struct pollfd end = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+
+    poll(&end, 1, TRIAL_MS);
+    if (end.fd >= 0)
+        close(end.fd);
+    if (waitpid(pid, status, WNOHANG) == pid)
+        return true;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, status, 0) < 0 && errno == EINTR)
+        ;
+    return false;
+}
+
+/*
+ * A plugin that crashes, hangs or exits when it is loaded costs this process, not the daemon. What the
+ * trial only refuses is refused again by the listener, which says why.
+ */
+static bool
+survives_trial(const struct supervisor *s, struct err *e)
+{
+    const struct activity *a = s->what->loading;
+    int status = 0, room = (int)sizeof a->plugin;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit((int)try_service(s));
+    if (pid < 0)
+        return err_sys(e, "fork");
+    if (!await(pid, &status))
+        return err_set(e, "plugin %.*s: its init has not returned within %d s", room, a->plugin,
+            TRIAL_MS / 1000);
+    if (WIFSIGNALED(status))
+        return err_set(e, "plugin %.*s: its init was killed by signal %d (%s)", room, a->plugin,
+            WTERMSIG(status), strsignal(WTERMSIG(status)));
+    if (WEXITSTATUS(status) > TRIAL_REFUSED)
+        return err_set(e, "plugin %.*s: its init has ended the process", room, a->plugin);
+    return true;
+}
+
 /* The new set is complete before the old one goes; children that wait leave at once, others after
  * their client. The listening sockets stay, so who arrives meanwhile waits in their queues. */
 static void
@@ -228,7 +295,7 @@ reload(struct supervisor *s)
     struct service fresh;
     struct err e;
 
-    if (!service_open(&fresh, s->what->service, s->what->paths, s->what->options, &e)) {
+    if (!survives_trial(s, &e) || !open_service(s, &fresh, &e)) {
         log_at(LOG_LEVEL_ERROR, "reload failed, the old configuration goes on: %s", e.text);
         return;
     }

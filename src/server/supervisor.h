@@ -28,6 +28,7 @@ struct supervised {
     struct listeners *listeners;
     struct scoreboard *board;
     struct service *service;
+    struct activity *loading;  /* shared memory: which plugin is being loaded */
     struct tcprules *tcprules; /* NULL: without */
     struct pidfile *pidfile;
     int nice; /* by how much we are ahead of what the children shall have */
