@@ -100,7 +100,10 @@ note_activity(struct host *h, const struct instance *instance, enum hook hook)
     if (!a)
         return;
     snprintf(a->plugin, sizeof a->plugin, "%s", instance ? instance->name : "");
-    snprintf(a->hook, sizeof a->hook, "%s", hook != HOOK_NONE ? names[hook] : instance ? "init" : "");
+    snprintf(a->hook, sizeof a->hook, "%s",
+        hook != HOOK_NONE ? names[hook]
+        : instance        ? "init"
+                          : "");
     a->since_ms = clock_ms();
 }
 
