@@ -14,10 +14,11 @@ static enum options_result
 parse(
     enum options_program program, const char *const words[WORDS], struct options *o, struct err *e)
 {
-    char text[WORDS][80] = {{0}};
+    static char text[WORDS][80]; /* options point into it, as they do into main's argv */
     char *argv[WORDS + 2] = {text[0]};
     int argc = 1;
 
+    memset(text, 0, sizeof text);
     for (int i = 0; i + 1 < WORDS && words[i]; i++, argc++) {
         assert_true(strlen(words[i]) < sizeof text[0]);
         memcpy(text[argc], words[i], strlen(words[i]));
