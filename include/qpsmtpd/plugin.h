@@ -1,9 +1,9 @@
 /*
- * qpsmtpd/plugin.h - what nearly every plugin needs: results, memory, notes, facts, envelope, log
+ * qpsmtpd/plugin.h - what nearly every plugin needs: results, memory, identity, log
  *
- * Further headers by subject: config.h (files and tables), args.h (words behind the plugin's name),
- * header.h (header fields), body.h (the message), dns.h (questions to the DNS), process.h (run a
- * program), regex.h, client.h.
+ * With it come args.h (words behind the plugin's name), config.h (files and tables), connection.h,
+ * envelope.h, hooks.h and notes.h. Further headers by subject: header.h (header fields), body.h (the
+ * message), dns.h, auth.h, process.h (run a program), regex.h, client.h.
  * The manual page is qpsmtpd-plugin(3); a complete plugin stands there.
  *
  * Texts that are given out are NUL-terminated and valid as long as the scope told beside them.
@@ -16,7 +16,10 @@
 
 #include <qpsmtpd/args.h>
 #include <qpsmtpd/config.h>
+#include <qpsmtpd/connection.h>
+#include <qpsmtpd/envelope.h>
 #include <qpsmtpd/hooks.h>
+#include <qpsmtpd/notes.h>
 #include <qpsmtpd/types.h>
 
 #define QP_PRINTF(at, first) __attribute__((format(printf, at, first)))
@@ -79,87 +82,6 @@ const void *qp_instance(struct qp *q);
 /* qp_state - this instance's own memory of that scope: size zeroed bytes at the first call, the
  * same ones until the scope ends. size is the same in each call. Not for QP_INSTANCE. */
 void *qp_state(struct qp *q, enum qp_scope scope, size_t size);
-
-/* ---- notes: named texts that plugins leave for each other (the names are qpsmtpd's) ---- */
-
-/* qp_note - the text, or NULL; valid until it is set again or the scope ends. Not for QP_INSTANCE.
- */
-const char *qp_note(struct qp *q, enum qp_scope scope, const char *name);
-/* qp_note_set - copies; NULL removes the note */
-void qp_note_set(struct qp *q, enum qp_scope scope, const char *name, const char *text);
-/* qp_note_true - set, not empty and not "0" */
-bool qp_note_true(struct qp *q, enum qp_scope scope, const char *name);
-/* qp_note_int - the note as a number; 0 when unset or no number */
-int qp_note_int(struct qp *q, enum qp_scope scope, const char *name);
-/* qp_note_add - add to such a number (karma, counters); returns the new value */
-int qp_note_add(struct qp *q, enum qp_scope scope, const char *name, int add);
-
-/* qp_result_of - what that plugin ("check_relay:1") answered in that hook ("connect") of this
- * transaction, or, for hooks outside of one, of this connection; 0 when it was not asked */
-enum qp_rc qp_result_of(struct qp *q, const char *plugin, const char *hook);
-
-/* ---- the connection; texts live as long as it ---- */
-
-const char *qp_remote_ip(struct qp *q); /* textual; "unknown" when the client is no network peer */
-const char *qp_remote_host(struct qp *q); /* PTR name, else [ip]; only A-Z a-z 0-9 . - [ ] : */
-const char *qp_remote_info(
-    struct qp *q);                /* info@host when ident answered, else the host; safe to print */
-int qp_remote_port(struct qp *q); /* 0: unknown */
-const char *qp_local_ip(struct qp *q);   /* "": unknown */
-int qp_local_port(struct qp *q);         /* 0: unknown */
-const char *qp_local_host(struct qp *q); /* TCPLOCALHOST; "": unknown */
-
-/* qp_env - an environment variable of this connection (tcprules: RELAYCLIENT, RBLSMTPD …); NULL:
- * unset */
-const char *qp_env(struct qp *q, const char *name);
-void qp_env_unset(struct qp *q, const char *name);
-
-/* qp_connections - how many connections this client's address has open now, this one included, in
- * qpsmtpd-prefork; 0 where nobody counts. qp_connections_max: --max-from-ip, 0 for no limit */
-int qp_connections(struct qp *q);
-int qp_connections_max(struct qp *q);
-
-/* qp_relay_client - may this connection relay? Set by a plugin (check_relay) and by AUTH. */
-bool qp_relay_client(struct qp *q);
-void qp_relay_client_set(struct qp *q, bool allowed);
-
-/* qp_immune - shall checks be skipped for this client? True for relay clients, and when a note
- * whitelisthost, whitelistclient (connection) or whitelistsender (transaction) is true (1.00
- * is_immune) */
-bool qp_immune(struct qp *q);
-
-const char *qp_hello(struct qp *q);      /* "helo", "ehlo" or, before an accepted greeting, "" */
-const char *qp_hello_host(struct qp *q); /* as sent; "" before */
-unsigned int qp_command_count(struct qp *q);
-
-/* qp_command_args - what followed the verb of the command that is being run; "" when nothing did */
-const char *qp_command_args(struct qp *q);
-
-/* qp_capability_add - in the ehlo hook: announce one more line ("XCLIENT NAME ADDR"). Its first
- * word is then accepted as a parameter of MAIL and RCPT. */
-void qp_capability_add(struct qp *q, const char *line);
-
-/* ---- the envelope; addresses live as long as the transaction ---- */
-
-/* qp_sender - NULL before an accepted MAIL */
-const struct qp_address *qp_sender(struct qp *q);
-void qp_sender_set(struct qp *q, const struct qp_address *sender);
-
-size_t qp_rcpt_count(struct qp *q);
-const struct qp_address *qp_rcpt(struct qp *q, size_t i); /* NULL when i is too large */
-void qp_rcpt_add(struct qp *q, const struct qp_address *recipient);
-/* qp_rcpt_remove - all whose address is equal, case of the domain ignored; how many these were */
-size_t qp_rcpt_remove(struct qp *q, const char *address);
-/* qp_rcpt_suffix - what tcprules' RELAYCLIENT wants appended to each recipient (qmail-smtpd);
- * mostly "" */
-const char *qp_rcpt_suffix(struct qp *q);
-
-/* qp_param - value of a parameter of the MAIL or RCPT command that is being run; "" for one without
- * value, NULL when it was not sent. name in any case. */
-const char *qp_param(struct qp *q, const char *name);
-
-/* qp_address_parse - check "<user@host>" by the engine's rules. NULL: not acceptable. */
-const struct qp_address *qp_address_parse(struct qp *q, enum qp_scope scope, const char *text);
 
 /* ---- identity and log ---- */
 
