@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/mman.h>
@@ -164,6 +165,17 @@ stop(struct daemon *d)
     arena_close(&d->arena);
 }
 
+/* Who can connect may think that we are up: a SIGHUP that comes before the supervisor waits for it. */
+static void
+hold_back_hup(void)
+{
+    sigset_t hup;
+
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    sigprocmask(SIG_BLOCK, &hup, NULL);
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -173,6 +185,7 @@ main(int argc, char *argv[])
     int status;
 
     startup_process(OPTIONS_PREFORK);
+    hold_back_hup();
     status = startup_options(OPTIONS_PREFORK, argc, argv, &d.options);
     if (status >= 0)
         return status;
