@@ -342,7 +342,8 @@ BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2
     libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
     libmaxminddb-dev:maxminddb.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
-    daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq mandoc procps:ps pkg-config libauthen-sasl-perl:-
+    daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
+    libauthen-sasl-perl:-
 LINT_DEPS  := clang-format clang-tidy cppcheck
 # Without a probe: gcc's own headers of these names would satisfy one.
 FUZZ_DEPS  := clang libclang-rt-14-dev:-

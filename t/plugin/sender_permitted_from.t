@@ -302,9 +302,11 @@ my %problem = (
 );
 for my $domain (sort keys %problem) {
     my $d = dialogue($all);
+    $dns->clear;
     like +(replies($d, "a\@$domain.test"))[1], qr/^[45]50 SPF - $problem{$domain}/, "$domain.test";
     $d->quit;
     is $d->status, 0, 'it ends well';
+    is $dns->count(qr/^TXT n\d+\.test$/), 1 + 10, 'of fifty nested includes ten were looked up' if $domain eq 'n1';
 }
 {
     my $t = server('sender_permitted_from', dns_hook_timeout => 1, dns_timeout => 5);
