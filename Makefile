@@ -343,7 +343,7 @@ BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2
     libmaxminddb-dev:maxminddb.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
-    libauthen-sasl-perl:-
+    libauthen-sasl-perl:- libdigest-hmac-perl:-
 LINT_DEPS  := clang-format clang-tidy cppcheck
 # Without a probe: gcc's own headers of these names would satisfy one.
 FUZZ_DEPS  := clang libclang-rt-14-dev:-

@@ -1,6 +1,7 @@
 #include "plugin/host.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,7 +109,7 @@ find_object(struct host *h, const char *const dirs[], const char *file)
         for (size_t i = 0; i < 2; i++) {
             const char *path = arena_printf(h->arena, "%s/%s%s", *dirs, file, endings[i]);
 
-            if (access(path, F_OK) == 0)
+            if (access(path, F_OK) == 0 || errno == EACCES) /* dlopen(3) says what is in the way */
                 return path;
         }
     return NULL;
