@@ -351,7 +351,7 @@ FUZZ_DEPS  := clang libclang-rt-14-dev:-
 PEER_DEPS  := $(if $(T_PEERS),$(shell sed -n 's/^\# Packages: *//p' $(T_PEERS)))
 
 .PHONY: deps deps-build deps-test deps-lint deps-fuzz deps-peers
-deps: deps-build deps-test deps-lint ## install what serve, test, asan and lint need (as root or by sudo)
+deps: deps-lint ## install what serve, test, asan and lint need (as root or by sudo)
 deps-build:
 	@.ci/need $(BUILD_DEPS)
 deps-test:
