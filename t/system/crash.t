@@ -272,6 +272,7 @@ QP_PLUGIN(.name = "born_dead", .init = on_init);
 END
 Probe::build($t->dir . '/plugins/born_dead.c', $t->dir . '/plugins/born_dead.so');
 $s = $t->prefork('-H', '-c', 2);
+like talk($s->connect), qr/^250 /, 'a daemon that has read its configuration';
 $t->config('plugins', ['born_dead', 'rcpt_ok']);
 $s->hup;
 ok $s->wait_log(qr/reload failed, the old configuration goes on: plugin born_dead: its init was killed by signal 6/),
