@@ -146,7 +146,7 @@ my $t = Qpsmtpd::Test->new(
         scalar keys %found, $kills;
     is keys(%promised) + keys(%lost), $sent, "each of $sent messages had an end";
     cmp_ok scalar keys %promised, '>=', $sent / 2, 'most were promised';
-    cmp_ok $kills, '>=', 20, "while $kills children were killed";
+    cmp_ok $kills, '>=', 5, "while $kills children were killed";
     is_deeply [grep { !$found{$_} } sort keys %promised], [], 'every message answered 250 is in the Maildir';
     is_deeply [grep { $found{$_} != 1 } sort keys %found], [], 'exactly once';
     # Between the link and the 250 a child may die: then the message is there, and the client sends it again.
