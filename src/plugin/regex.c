@@ -3,18 +3,19 @@
  *
  * Owns   libpcre2 in this process: opened by the first pattern and never closed, so a server
  *        without patterns neither needs nor pays for it: 0.1 ms, under tcpserver for each connection
- * Uses   the public API only
+ * Uses   the public API, base/library
  * Keep   limits on every match; patterns and subjects are bytes, never UTF-8 that must be valid
  */
 #include <qpsmtpd/regex.h>
 
-#include <dlfcn.h>
 #include <string.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
 #include <qpsmtpd/plugin.h>
+
+#include "base/library.h"
 
 /*
  * A subject is a line of SMTP or of a header, a few hundred bytes. An honest pattern takes some
@@ -28,7 +29,7 @@
 
 /* The functions needed of the library; the only state of this module. */
 static struct pcre2 {
-    void *handle; /* NULL: not loaded */
+    bool loaded;
     __typeof__(&pcre2_compile_8) compile;
     __typeof__(&pcre2_code_free_8) code_free;
     __typeof__(&pcre2_get_error_message_8) error_message;
@@ -53,10 +54,7 @@ struct qp_regex {
 static const char *
 load_library(void)
 {
-    static const struct {
-        const char *name;
-        void *slot; /* of a function pointer: ISO C has no cast from dlsym's result to one */
-    } wanted[] = {
+    static const struct library_symbol wanted[] = {
         {"pcre2_compile_8", &pcre2.compile},
         {"pcre2_code_free_8", &pcre2.code_free},
         {"pcre2_get_error_message_8", &pcre2.error_message},
@@ -69,24 +67,12 @@ load_library(void)
         {"pcre2_set_heap_limit_8", &pcre2.heap_limit},
         {"pcre2_set_match_limit_8", &pcre2.match_limit},
     };
-    void *handle;
 
-    if (pcre2.handle)
-        return NULL;
-    handle = dlopen(PCRE2_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!handle)
-        return "patterns need PCRE2 (package libpcre2-8-0), and " PCRE2_LIBRARY " cannot be loaded";
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *symbol = dlsym(handle, wanted[i].name);
-
-        if (!symbol) {
-            dlclose(handle);
-            return PCRE2_LIBRARY " lacks functions that are needed";
-        }
-        memcpy(wanted[i].slot, &symbol, sizeof symbol);
-    }
-    pcre2.handle = handle;
-    return NULL;
+    if (!pcre2.loaded)
+        pcre2.loaded = library_open(PCRE2_LIBRARY, wanted, sizeof wanted / sizeof *wanted);
+    return pcre2.loaded ? NULL
+                        : "patterns need PCRE2 (package libpcre2-8-0), and " PCRE2_LIBRARY
+                          " cannot be loaded";
 }
 
 /* All three are NULL-safe. */

@@ -1,6 +1,5 @@
 #include "smtp/sasl.h"
 
-#include <dlfcn.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -8,6 +7,7 @@
 #include <sasl/sasl.h>
 #include <sasl/saslplug.h>
 
+#include "base/library.h"
 #include "base/log.h"
 
 #define SASL_LIBRARY "libsasl2.so.2"
@@ -36,7 +36,7 @@ struct exchange {
 
 /* The functions needed of the library, and whose exchange runs: the only state of this module. */
 static struct sasl2 {
-    void *handle; /* NULL: not loaded */
+    bool loaded;
     bool ready;
     struct exchange *current; /* libsasl2 calls back without saying for which connection */
     __typeof__(&sasl_set_alloc) set_alloc;
@@ -199,10 +199,7 @@ take_log(void *context, int level, const char *text)
 static const char *
 open_library(void)
 {
-    static const struct {
-        const char *name;
-        void *slot; /* of a function pointer: ISO C has no cast from dlsym's result to one */
-    } wanted[] = {
+    static const struct library_symbol wanted[] = {
         {"sasl_set_alloc", &sasl2.set_alloc},
         {"sasl_auxprop_add_plugin", &sasl2.add_auxprop},
         {"sasl_server_init", &sasl2.server_init},
@@ -213,21 +210,11 @@ open_library(void)
         {"sasl_errstring", &sasl2.errstring},
         {"sasl_dispose", &sasl2.dispose},
     };
-    void *handle = dlopen(SASL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
 
-    if (!handle)
-        return "AUTH needs Cyrus SASL (package libsasl2-2), and " SASL_LIBRARY " cannot be loaded";
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *symbol = dlsym(handle, wanted[i].name);
-
-        if (!symbol) {
-            dlclose(handle);
-            return SASL_LIBRARY " lacks functions that are needed";
-        }
-        memcpy(wanted[i].slot, &symbol, sizeof symbol);
-    }
-    sasl2.handle = handle;
-    return NULL;
+    sasl2.loaded = library_open(SASL_LIBRARY, wanted, sizeof wanted / sizeof *wanted);
+    return sasl2.loaded ? NULL
+                        : "AUTH needs Cyrus SASL (package libsasl2-2), and " SASL_LIBRARY
+                          " cannot be loaded";
 }
 
 /* Once in a process. Gives what is wrong, or NULL. */
@@ -239,7 +226,7 @@ load_library(void)
         {SASL_CB_LOG, CALLBACK(take_log), NULL},
         {SASL_CB_LIST_END, NULL, NULL},
     };
-    const char *wrong = sasl2.handle ? NULL : open_library();
+    const char *wrong = sasl2.loaded ? NULL : open_library();
     int result;
 
     if (wrong || sasl2.ready)
