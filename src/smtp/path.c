@@ -143,15 +143,6 @@ path_parse(struct arena *a, struct str args, struct str keyword, struct path *ou
     return PATH_OK;
 }
 
-const char *
-path_param(const struct path *path, const char *name)
-{
-    for (size_t i = 0; i < path->n_params; i++)
-        if (strcmp(path->params[i].name, name) == 0)
-            return path->params[i].value;
-    return NULL;
-}
-
 bool
 path_size(const char *value, uint64_t *out)
 {

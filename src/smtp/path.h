@@ -42,9 +42,6 @@ struct path {
  */
 enum path_status path_parse(struct arena *a, struct str args, struct str keyword, struct path *out);
 
-/* path_param - value of a parameter, "" for one without; NULL: not sent. name in upper case. */
-const char *path_param(const struct path *path, const char *name);
-
 /*
  * path_size - the value of SIZE: 1 to 20 digits (RFC 1870, 3)
  *

@@ -140,14 +140,16 @@ parameters_are_counted(void **state)
 }
 
 static void
-parameters_are_found_by_name(void **state)
+parameters_keep_their_order_and_values(void **state)
 {
     struct path path;
 
     assert_int_equal(path_parse(*state, STR("FROM:<> size=7 x"), STR("FROM:"), &path), PATH_OK);
-    assert_string_equal(path_param(&path, "SIZE"), "7");
-    assert_string_equal(path_param(&path, "X"), "");
-    assert_null(path_param(&path, "BODY"));
+    assert_int_equal(path.n_params, 2);
+    assert_string_equal(path.params[0].name, "SIZE");
+    assert_string_equal(path.params[0].value, "7");
+    assert_string_equal(path.params[1].name, "X");
+    assert_string_equal(path.params[1].value, "");
 }
 
 static void
@@ -188,7 +190,7 @@ main(void)
         TEST(good_arguments_are_split),
         TEST(bad_arguments_are_refused),
         TEST(parameters_are_counted),
-        TEST(parameters_are_found_by_name),
+        TEST(parameters_keep_their_order_and_values),
         cmocka_unit_test(a_size_is_a_number_of_at_most_20_digits),
     };
 
