@@ -83,21 +83,26 @@ sources    = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
 objects    = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 MAINS     := src/server/qpsmtpd.c src/server/prefork.c
-ENGINE    := $(filter-out $(MAINS),$(call sources,src))
+# libcmph is linked by the program that compiles tables, and by nothing else.
+BUILDER   := src/conf/mph_build.c
+ENGINE    := $(filter-out $(MAINS) $(BUILDER),$(call sources,src))
 ENGINE_O  := $(call objects,$(ENGINE))
 # A plugin of several files: NAME.c and all of NAME.parts/*.c become one NAME.so.
 PARTS_C   := $(wildcard plugins/*.parts/*.c plugins/*/*.parts/*.c)
-PLUGINS_C := $(filter-out $(PARTS_C),$(call sources,plugins))
+# NAME.late/*.c become NAME.late.so, which the plugin NAME loads when somebody needs it: qp_late().
+LATE_C    := $(wildcard plugins/*.late/*.c plugins/*/*.late/*.c)
+PLUGINS_C := $(filter-out $(PARTS_C) $(LATE_C),$(call sources,plugins))
 UNIT_C    := $(wildcard t/unit/*.c)
 FUZZ_C    := $(filter-out t/fuzz/replay.c,$(wildcard t/fuzz/*.c))
 
 PROGRAMS  := $(OUT)qpsmtpd $(OUT)qpsmtpd-prefork
 PLUGINS   := $(patsubst %.c,$(OUT)%.so,$(PLUGINS_C))
+LATE      := $(sort $(patsubst %.late/,$(OUT)%.late.so,$(dir $(LATE_C))))
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(UNIT_C))
 REPLAY    := $(patsubst %.c,$(BUILD)/%,$(FUZZ_C))
 FUZZERS   := $(patsubst t/fuzz/%.c,$(BUILD)/%,$(FUZZ_C))
 
-all: $(PROGRAMS) $(PLUGINS) ## build ./qpsmtpd, ./qpsmtpd-prefork and plugins/**/*.so
+all: $(PROGRAMS) $(PLUGINS) $(LATE) ## build ./qpsmtpd, ./qpsmtpd-prefork and plugins/**/*.so
 .DEFAULT_GOAL := all
 
 # A half-written file looks up to date; and objects between a source and a test are worth keeping.
@@ -135,7 +140,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo '  compile  $<'
 	$(Q)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
--include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(UNIT_C) $(FUZZ_C) \
+-include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C) $(UNIT_C) $(FUZZ_C) \
     t/fuzz/replay.c))
 
 define link_exe
@@ -151,10 +156,17 @@ $(PROGRAMS): $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
 # ---- plugins ---------------------------------------------------------------------------------------
 
 # A plugin that needs a library says so here, in one line:
-# $(OUT)plugins/tls.so: LDLIBS += -lssl -lcrypto
+$(OUT)plugins/tls.late.so: LDLIBS += -lssl -lcrypto
 $(OUT)plugins/auth/auth_flat_file.so: LDLIBS += -lcrypt
+$(OUT)plugins/auth/auth_vpopmail_sql.so: LDLIBS += -lcrypt
 $(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
 $(OUT)plugins/uribl.so: LDLIBS += -lpsl
+$(OUT)plugins/http_config.so: LDLIBS += -lcurl
+$(OUT)plugins/rspamd.so: LDLIBS += -lcurl -ljansson
+# What they share.
+$(OUT)plugins/http_config.so $(OUT)plugins/rspamd.so: $(BUILD)/plugins/http.parts/http.o
+$(OUT)plugins/queue/qmail-queue.so $(OUT)plugins/queue/pipe.so $(OUT)plugins/queue/exim-bsmtp.so: \
+    $(BUILD)/plugins/queue/program.parts/program.o
 
 # It sees the public headers only. private: these values are not for what the object depends on.
 $(BUILD)/plugins/%.o: private ROOTS := -Iinclude
@@ -164,6 +176,11 @@ $(OUT)plugins/%.so: $(BUILD)/plugins/%.o
 	@mkdir -p $(@D)
 	@echo '  plugin   $@'
 	$(Q)$(LINK) -shared -o $@ $^ $(LDLIBS)
+$(LATE): $(OUT)plugins/%.late.so:
+	@mkdir -p $(@D)
+	@echo '  late     $@'
+	$(Q)$(LINK) -shared -o $@ $^ $(LDLIBS)
+$(foreach p,$(LATE_C),$(eval $(OUT)$(patsubst %.late/,%.late.so,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
 $(foreach p,$(PARTS_C),$(eval $(OUT)$(patsubst %.parts/,%.so,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
 
 .PHONY: plugin
@@ -232,7 +249,7 @@ asan: ## build with ASan and UBSan, and run every test on that
 # ---- lint ------------------------------------------------------------------------------------------
 
 # One stamp per source and tool, made after its object: so only what has changed is looked at again.
-LINT_C   := $(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C)
+LINT_C   := $(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C)
 LINT_O   := $(call objects,$(LINT_C))
 TIDY     := $(LINT_O:.o=.tidy)
 ANALYZED := $(LINT_O:.o=.analyzed)
@@ -294,7 +311,8 @@ INSTALL_PROGRAMS = $(call same_name,$(PROGRAMS),$(sbindir)) \
     $(call same_path,$(wildcard run log/run),$(share))
 # auth/authnull lets everybody in: it serves the tests, and stays where they are.
 INSTALLABLE     := $(filter-out plugins/auth/authnull.c,$(PLUGINS_C))
-INSTALL_PLUGINS  = $(foreach p,$(INSTALLABLE:plugins/%.c=%.so),$(OUT)plugins/$(p):$(plugindir)/$(p))
+INSTALL_PLUGINS  = $(foreach p,$(INSTALLABLE:plugins/%.c=%.so) $(LATE:$(OUT)plugins/%=%),\
+    $(OUT)plugins/$(p):$(plugindir)/$(p))
 INSTALL_DATA     = $(call same_name,$(wildcard include/qpsmtpd/*.h),$(includedir)/qpsmtpd) \
     $(foreach n,3 5 7 8,$(call same_name,$(call pages,$(n)),$(mandir)/man$(n))) \
     $(call plugin_page,$(wildcard $(INSTALLABLE:.c=.7)),$(mandir)/man7) \
@@ -333,14 +351,15 @@ $(BUILD)/qpsmtpd.pc: $(BUILD)/flags FORCE
 	$(file >$@,$(PC))
 
 clean: ## remove everything that was built
-	rm -rf build qpsmtpd qpsmtpd-prefork $(PLUGINS_C:.c=.so)
+	rm -rf build qpsmtpd qpsmtpd-prefork $(PLUGINS_C:.c=.so) $(LATE)
 
 # ---- packages that are needed ----------------------------------------------------------------------
 
 # PACKAGE:PROBE, where PROBE is the command or header that it is wanted for (.ci/need).
 BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2.h \
     libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
-    libmaxminddb-dev:maxminddb.h
+    libmaxminddb-dev:maxminddb.h libssl-dev:openssl/ssl.h \
+    libcurl4-openssl-dev:curl/curl.h libjansson-dev:jansson.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
     libauthen-sasl-perl:- libdigest-hmac-perl:-

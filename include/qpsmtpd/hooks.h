@@ -17,6 +17,8 @@
  * change. */
 #define QP_ABI 1
 
+struct qp_tls_offer;
+
 /* One call: which plugin, in which hook, for which connection and transaction. Valid during the
  * call. */
 struct qp;
@@ -177,6 +179,20 @@ struct qp_plugin {
     enum qp_rc (*auth_cram_md5)(struct qp *q, const struct qp_auth *a);
     enum qp_rc (*auth_scram)(struct qp *q, const struct qp_auth *a);
     enum qp_rc (*auth)(struct qp *q, const struct qp_auth *a);
+
+    /* ---- TLS: see tls.h ---- */
+
+    /* A client wants encryption, by STARTTLS or on a port that begins with it. OK: *offer is
+     * complete; anything else: TLS is not available now (454). STARTTLS is announced when a loaded
+     * plugin has this hook. */
+    enum qp_rc (*tls)(struct qp *q, struct qp_tls_offer *offer);
+
+    /* ---- envelope again: what came later stands at the end ---- */
+
+    /* RCPT was accepted by the hook rcpt, the recipient is not in the envelope yet: for who must be
+     * told of those recipients alone, a peer that keeps the envelope. DENY 550, DENYSOFT 450
+     * (_DISCONNECT 421); otherwise it goes in. */
+    enum qp_rc (*rcpt_accepted)(struct qp *q, const struct qp_address *recipient);
 };
 
 /*

@@ -50,7 +50,9 @@ received_value(struct arena *a, const struct received_facts *facts)
             connection_safe(a, facts->auth_mechanism, WORD_MAX_BYTES));
     }
     if (facts->cipher[0])
-        tls = arena_printf(a, " (%s encrypted)", connection_safe(a, facts->cipher, WORD_MAX_BYTES));
+        tls = arena_printf(a, " (%s %s encrypted)",
+            connection_safe(a, facts->tls_version, WORD_MAX_BYTES),
+            connection_safe(a, facts->cipher, WORD_MAX_BYTES));
     return arena_printf(a,
         "from %s (HELO %s) (%s)\n"
         "%s"

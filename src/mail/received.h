@@ -24,6 +24,7 @@ struct received_facts {
     const char *me;
     const char *version;
     const char *protocol;       /* received_protocol() */
+    const char *tls_version;    /* "TLSv1.3"; "": none */
     const char *cipher;         /* of the TLS session; "": none */
     const char *auth_user;      /* NULL: say nothing of AUTH */
     const char *auth_mechanism; /* as it shall stand there: "cram-md5" */

@@ -16,6 +16,8 @@
 
 /* What a server knows when a client arrives. Texts are borrowed for connection_begin(); NULL:
  * unknown. */
+struct qp_tls;
+
 struct peer {
     int in, out; /* descriptors */
     const char *remote_ip;
@@ -30,6 +32,7 @@ struct peer {
     uint32_t sequence; /* with the second of arrival it makes the session id unique on this host */
     int from_ip;       /* connections of this address, this one included; 0: nobody counts */
     int from_ip_max;   /* 0: no limit */
+    bool tls;          /* it begins with a TLS handshake */
 };
 
 #define CONNECTION_ID_LEN 11
@@ -53,6 +56,7 @@ struct connection {
     struct map *env_unset;  /* names that a plugin took back */
     struct map *notes;      /* of the plugins */
     int from_ip, from_ip_max;
+    const struct qp_tls *tls; /* NULL: not encrypted */
     bool relay_client;
     enum connection_auth auth; /* what the last AUTH has shown, */
     char auth_user[512];       /* for whom, up to the first CR or LF; "" before */

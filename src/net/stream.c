@@ -15,6 +15,8 @@ struct stream {
     int error;      /* errno of the first failure; from then on nothing is written */
     bool timed_out; /* the peer did not read within timeout_ms */
     bool no_socket; /* `out` is a pipe or a terminal */
+    const struct stream_layer *layer; /* NULL: bytes go as they are */
+    void *layer_data;
     int64_t timeout_ms;
     const volatile sig_atomic_t *interrupt;
     struct dns *dns;
@@ -56,6 +58,7 @@ stream_reset(struct stream *s, int in, int out, int64_t timeout_ms)
     s->error = 0;
     s->timed_out = false;
     s->no_socket = false;
+    s->layer = NULL;
     s->timeout_ms = timeout_ms;
     s->interrupt = NULL;
     s->dns = NULL;
@@ -80,10 +83,10 @@ stream_dns(struct stream *s, struct dns *d)
     s->dns = d;
 }
 
-int
+const char *
 stream_error(const struct stream *s)
 {
-    return s->error;
+    return s->layer ? s->layer->error(s->layer_data) : strerror(s->error);
 }
 
 /* ---- output ---- */
@@ -91,11 +94,14 @@ stream_error(const struct stream *s)
 /* A pipe that poll(2) calls writable takes PIPE_BUF bytes without blocking, and no more than that
  * is safe. */
 static ssize_t
-send_some(struct stream *s)
+send_some(struct stream *s, short *events)
 {
     const char *p = s->out_buffer + s->out_start;
     size_t n = s->out_end - s->out_start;
 
+    *events = POLLOUT;
+    if (s->layer)
+        return s->layer->write(s->layer_data, p, n, events);
     if (!s->no_socket) {
         ssize_t sent = send(s->out, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -116,13 +122,21 @@ output_status(const struct stream *s)
     return s->timed_out ? STREAM_TIMEOUT : s->error ? STREAM_ERROR : STREAM_OK;
 }
 
+/* poll(2), for what the bytes or the layer need: a layer may have to read before it can write. */
+static int
+wait_peer(struct stream *s, short events, int64_t deadline)
+{
+    return wait_fd(s->dns, events == POLLOUT ? s->out : s->in, events, deadline);
+}
+
 enum stream_status
 stream_flush(struct stream *s)
 {
     int64_t deadline = 0;
+    short events;
 
     while (s->out_start < s->out_end && output_status(s) == STREAM_OK) {
-        ssize_t n = send_some(s);
+        ssize_t n = send_some(s, &events);
 
         if (n >= 0) {
             s->out_start += (size_t)n;
@@ -130,7 +144,7 @@ stream_flush(struct stream *s)
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!deadline)
                 deadline = clock_ms() + s->timeout_ms;
-            s->timed_out = wait_fd(s->dns, s->out, POLLOUT, deadline) == 0;
+            s->timed_out = wait_peer(s, events, deadline) == 0;
         } else if (errno != EINTR) {
             s->error = errno;
         }
@@ -158,16 +172,16 @@ stream_put(struct stream *s, struct str text)
 
 /* ---- input ---- */
 
-/* Wait until `in` can be read. POLLHUP and POLLERR count: the read tells what they mean. */
+/* Wait until it is worth to read again. POLLHUP and POLLERR count: the read tells what they mean. */
 static enum stream_status
-wait_input(struct stream *s, int64_t deadline, bool interruptible)
+wait_input(struct stream *s, short events, int64_t deadline, bool interruptible)
 {
     for (;;) {
         int n;
 
         if (interruptible && s->interrupt && *s->interrupt)
             return STREAM_INTERRUPTED;
-        n = wait_fd(s->dns, s->in, POLLIN, deadline);
+        n = wait_peer(s, events, deadline);
         if (n > 0)
             return STREAM_OK;
         if (n == 0)
@@ -179,19 +193,33 @@ wait_input(struct stream *s, int64_t deadline, bool interruptible)
     }
 }
 
+static ssize_t
+receive_some(struct stream *s, short *events)
+{
+    char *to = s->in_buffer + s->end;
+    size_t room = STREAM_IN - s->end;
+
+    *events = POLLIN;
+    return s->layer ? s->layer->read(s->layer_data, to, room, events) : read(s->in, to, room);
+}
+
 /* Read once, behind what is buffered. The buffer has room. */
 static enum stream_status
 read_some(struct stream *s, int64_t deadline, bool interruptible)
 {
+    bool ready = s->layer; /* poll(2) does not see what a layer holds */
+    short events = POLLIN;
+
     for (;;) {
         enum stream_status status = stream_flush(s);
         ssize_t n;
 
-        if (status == STREAM_OK)
-            status = wait_input(s, deadline, interruptible);
+        if (status == STREAM_OK && !ready)
+            status = wait_input(s, events, deadline, interruptible);
         if (status != STREAM_OK)
             return status;
-        n = read(s->in, s->in_buffer + s->end, STREAM_IN - s->end);
+        ready = false;
+        n = receive_some(s, &events);
         if (n > 0) {
             s->end += (size_t)n;
             if (s->in_high < s->end)
@@ -313,7 +341,11 @@ stream_wait(struct stream *s, int64_t deadline)
 
     if (status != STREAM_OK || s->start < s->end)
         return status;
-    status = wait_input(s, deadline, false);
+    if (s->layer) { /* what arrives there need not be anything that was said */
+        make_room(s);
+        return read_some(s, deadline, false);
+    }
+    status = wait_input(s, POLLIN, deadline, false);
     if (status != STREAM_OK)
         return status;
     peeked_n = recv(s->in, &peeked, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -328,15 +360,55 @@ stream_wait(struct stream *s, int64_t deadline)
     return STREAM_OK;
 }
 
+bool
+stream_unread(struct stream *s)
+{
+    char peeked;
+
+    ssize_t n;
+
+    if (s->start < s->end)
+        return true;
+    n = recv(s->in, &peeked, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && errno == ENOTSOCK)
+        return poll(&(struct pollfd){.fd = s->in, .events = POLLIN}, 1, 0) > 0;
+    return n > 0;
+}
+
+enum stream_status
+stream_layer_push(struct stream *s, const struct stream_layer *layer, void *data, int64_t deadline)
+{
+    enum stream_status status = stream_flush(s);
+    short events = POLLIN;
+
+    s->start = s->end = 0;
+    explicit_bzero(s->in_buffer, s->in_high);
+    s->layer = layer;
+    s->layer_data = data;
+    while (status == STREAM_OK && layer->handshake(data, &events) != 1) {
+        if (errno == EAGAIN) {
+            status = wait_input(s, events, deadline, false);
+        } else {
+            s->error = errno;
+            status = STREAM_ERROR;
+        }
+    }
+    if (status == STREAM_TIMEOUT)
+        s->timed_out = true; /* nothing may follow: the peer would read it as what it is not */
+    return status;
+}
+
 void
 stream_finish(struct stream *s, int64_t max_ms)
 {
     int64_t deadline = clock_ms() + max_ms;
     size_t drained = 0;
 
-    if (stream_flush(s) != STREAM_OK || shutdown(s->out, SHUT_WR) < 0)
+    if (stream_flush(s) == STREAM_OK && s->layer)
+        s->layer->end(s->layer_data);
+    if ((output_status(s) != STREAM_OK && !s->layer) || shutdown(s->out, SHUT_WR) < 0)
         return;
-    while (drained < 65536 && wait_input(s, deadline, false) == STREAM_OK) {
+    while (drained < 65536 && wait_input(s, POLLIN, deadline, false) == STREAM_OK) {
         ssize_t n = recv(s->in, s->in_buffer, STREAM_IN, MSG_DONTWAIT);
 
         if (n > 0) {

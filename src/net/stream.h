@@ -3,14 +3,16 @@
  *
  * Owns   the input buffer, the output that is gathered until somebody would have to wait, and poll
  * Keep   input is bounded by the buffer; output leaves in order, before any wait; a peer that does
- *        not read, or does not write, ends at a deadline; SIGPIPE never happens
- * Change buffer sizes. TLS will sit between the buffers and the descriptors: nothing above this
- *        file reads or writes the descriptors.
+ *        not read, or does not write, ends at a deadline; SIGPIPE never happens; whatever has to
+ *        read or write the descriptors happens here, or in the layer that was pushed between them
+ *        and the buffers (TLS); once there is one, no byte passes it by
+ * Change buffer sizes
  */
 #ifndef QPSMTPD_NET_STREAM_H
 #define QPSMTPD_NET_STREAM_H
 
 #include <signal.h>
+#include <sys/types.h>
 
 #include "base/str.h"
 
@@ -87,8 +89,32 @@ enum stream_status stream_flush(struct stream *s);
  */
 enum stream_status stream_wait(struct stream *s, int64_t deadline);
 
-/* stream_error - errno of the failure behind STREAM_ERROR */
-int stream_error(const struct stream *s);
+/*
+ * What may stand between the buffers and the descriptors. Nothing here waits: -1 with EAGAIN, and
+ * *events is what has to be waited for; any other error ends the stream.
+ */
+struct stream_layer {
+    int (*handshake)(void *data, short *events);                       /* 1: done */
+    ssize_t (*read)(void *data, char *to, size_t room, short *events); /* 0: its proper end */
+    ssize_t (*write)(void *data, const char *from, size_t n, short *events);
+    void (*end)(void *data);
+    const char *(*error)(void *data);
+};
+
+/*
+ * stream_layer_push - send what is due, throw away what is buffered, then let the layer shake hands
+ *
+ * layer, data  borrowed until stream_reset(); from now on every byte goes through them, even when
+ *              the handshake fails
+ */
+enum stream_status stream_layer_push(
+    struct stream *s, const struct stream_layer *layer, void *data, int64_t deadline);
+
+/* stream_unread - is there anything from the peer that nobody has read yet, buffered or arrived? */
+bool stream_unread(struct stream *s);
+
+/* stream_error - why STREAM_ERROR; valid until the next call */
+const char *stream_error(const struct stream *s);
 
 /*
  * stream_finish - end politely: flush, half close, and read away up to 64 KiB during at most

@@ -14,6 +14,7 @@ struct activity {
     char plugin[48]; /* as in config/plugins, cut; "" between hooks */
     char hook[24];
     char session[12]; /* id of the session; "" when idle */
+    char encrypted;   /* the client would read a plain last word as garbage */
     int64_t since_ms; /* clock_ms() when the hook was entered */
 };
 

@@ -3,6 +3,7 @@
  */
 #include <qpsmtpd/client.h>
 #include <qpsmtpd/plugin.h>
+#include <qpsmtpd/tls.h>
 
 #include "base/clock.h"
 #include "mail/address.h"
@@ -87,6 +88,12 @@ int
 qp_connections_max(struct qp *q)
 {
     return connection_of(q)->from_ip_max;
+}
+
+const struct qp_tls *
+qp_tls(struct qp *q)
+{
+    return connection_of(q)->tls;
 }
 
 bool

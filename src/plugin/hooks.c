@@ -73,6 +73,7 @@ is_deny(enum qp_rc rc)
 #define CALL_USER(fn)    fn(q, a->address, a->text)
 #define CALL_EVENT(fn)   fn(q, a->event)
 #define CALL_AUTH(fn)    fn(q, a->auth)
+#define CALL_OFFER(fn)   fn(q, a->offer)
 
 static enum qp_rc
 invoke(struct qp *q, const struct hook_args *a)
@@ -227,8 +228,10 @@ void
 hook_session(struct host *h, struct context *c)
 {
     h->session = c;
-    if (h->activity)
+    if (h->activity) {
         snprintf(h->activity->session, sizeof h->activity->session, "%s", c ? c->conn->id : "");
+        h->activity->encrypted = 0;
+    }
     memset(h->results, 0, h->n * HOOK_COUNT * sizeof *h->results);
 }
 

@@ -22,6 +22,7 @@
 #define HOOK_LIST(X)                                                                               \
     X(PRE_CONNECTION, pre_connection, "pre-connection", NONE)                                      \
     X(CONNECT, connect, "connect", NONE)                                                           \
+    X(TLS, tls, "tls", OFFER)                                                                      \
     X(HELO_PARSE, helo_parse, "helo_parse", PARSE)                                                 \
     X(EHLO_PARSE, ehlo_parse, "ehlo_parse", PARSE)                                                 \
     X(HELO, helo, "helo", TEXT)                                                                    \
@@ -38,6 +39,7 @@
     X(RCPT_PRE, rcpt_pre, "rcpt_pre", TEXT)                                                        \
     X(MAIL, mail, "mail", ADDRESS)                                                                 \
     X(RCPT, rcpt, "rcpt", ADDRESS)                                                                 \
+    X(RCPT_ACCEPTED, rcpt_accepted, "rcpt_accepted", ADDRESS)                                      \
     X(DATA, data, "data", NONE)                                                                    \
     X(DATA_HEADERS_END, data_headers_end, "data_headers_end", NONE)                                \
     X(DATA_POST_HEADERS, data_post_headers, "data_post_headers", NONE)                             \
@@ -113,6 +115,7 @@ struct hook_args {
     const struct qp_verdict *verdict;
     const struct qp_log_event *event;
     const struct qp_auth *auth;
+    struct qp_tls_offer *offer;
     struct config_lines *answer; /* CONFIG, USER_CONFIG: where qp_config_answer() puts lines */
 };
 

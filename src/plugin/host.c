@@ -346,6 +346,9 @@ host_open(struct config *config, const struct host_options *options, struct err 
     h->idle = (struct context){.host = h, .config = config, .command = h->scratch, .me = ""};
     h->running_hook = HOOK_NONE;
     h->activity = options->activity;
+    h->serves_many = options->serves_many;
+    h->open_as_root = options->open_as_root;
+    h->open_as_root_data = options->open_as_root_data;
     h->dns = options->dns;
     h->dns_hook_timeout_ms = options->dns_hook_timeout_ms;
     if (!load_all(h, options, e)) {
@@ -376,6 +379,13 @@ void
 host_activity_set(struct host *h, struct activity *a)
 {
     h->activity = a;
+}
+
+void
+host_encrypted(struct host *h)
+{
+    if (h->activity)
+        h->activity->encrypted = 1;
 }
 
 void

@@ -26,7 +26,10 @@ struct host_options {
     const struct host *before;   /* whose place it shall take, still open; NULL: nobody's */
     struct dns *dns;             /* whom plugins ask; borrowed as long as the host; NULL: nobody */
     int64_t dns_hook_timeout_ms; /* how long all plugins of one hook may wait for it together */
-    struct activity *activity;   /* as for host_activity_set(), from the first init on */
+    bool serves_many;            /* qp_serves_many() */
+    int (*open_as_root)(void *data, const char *path); /* qp_open_secret(); NULL: nobody can */
+    void *open_as_root_data;
+    struct activity *activity; /* as for host_activity_set(), from the first init on */
 };
 
 /* host_open - load `logging`, then `plugins`, and run their init. NULL: see e; nothing stays
@@ -42,6 +45,9 @@ void host_close(struct host **h);
 
 /* host_activity_set - where to note which plugin runs; NULL: nowhere. Borrowed. */
 void host_activity_set(struct host *h, struct activity *a);
+
+/* host_encrypted - the session's bytes are no longer plain text, until it ends */
+void host_encrypted(struct host *h);
 
 /* host_child_init - run the hook child_init of every plugin: once in each process that serves
  * clients */

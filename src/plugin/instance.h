@@ -28,6 +28,7 @@ struct instance {
     struct object object;
     const struct qp_line *line; /* where it was configured */
     void *data;                 /* qp_instance_set() */
+    const void *late;           /* qp_late(); NULL: not loaded */
     int log_absolute;           /* -1, or the level of all its lines (argument loglevel) */
     int log_shift;
     enum log_level log_wants; /* as a logging plugin: the highest level it cares for */
@@ -53,6 +54,9 @@ struct host {
     struct context *session;  /* of the session that runs, for the logging hook; NULL: none */
     struct instance *running; /* whose handler is on the stack; NULL: none */
     enum hook running_hook;
+    bool serves_many;
+    int (*open_as_root)(void *data, const char *path); /* NULL: nobody can */
+    void *open_as_root_data;
     struct dns *dns; /* NULL: plugins cannot ask */
     int64_t dns_hook_timeout_ms;
     int64_t dns_waited_ms; /* by the plugins of the hook that runs, all together */

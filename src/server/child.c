@@ -43,6 +43,7 @@ struct client {
     char text[IP_TEXT_MAX];
     char local_text[IP_TEXT_MAX];
     char host[RDNS_NAME_MAX]; /* "": not known */
+    bool tls;
 };
 
 static void
@@ -119,12 +120,13 @@ refuse(int fd, const char *line)
 static void
 refuse_crowd(const struct client *c, const struct claim *claim, int max)
 {
-    char line[128];
+    char line[128] = ""; /* who begins with a handshake could not read it */
 
     log_at(LOG_LEVEL_NOTICE, "Too many connections from %s: %d > %d.  Denying connection.", c->text,
         claim->from_ip, max);
-    snprintf(
-        line, sizeof line, "421 Sorry, too many connections from %s, try again later\r\n", c->text);
+    if (!c->tls)
+        snprintf(line, sizeof line, "421 Sorry, too many connections from %s, try again later\r\n",
+            c->text);
     refuse(c->fd, line);
 }
 
@@ -167,6 +169,7 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         .sequence = claim->sequence,
         .from_ip = claim->from_ip,
         .from_ip_max = o->max_from_ip,
+        .tls = c->tls,
     };
 
     if (!o->no_rdns && rdns_name(s->child->service->dns, &c->ip, c->host))
@@ -243,6 +246,7 @@ take_client(struct state *s, const struct listener *l)
     }
     s->short_of_resources = false;
     s->taken++;
+    c.tls = l->tls;
     if (ip_from_sockaddr((struct sockaddr *)&sa, &c.ip, &c.port) && find_local(&c, l))
         admit(s, &c);
     close(c.fd);

@@ -97,7 +97,8 @@ say_to_client(struct str text)
     struct pollfd p = {.fd = fault.client, .events = POLLOUT};
 
     fault.client = -1;
-    if (p.fd < 0 || send(p.fd, text.p, text.n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    if (p.fd < 0 || (fault.activity && fault.activity->encrypted) ||
+        send(p.fd, text.p, text.n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
         return;
     if (errno == ENOTSOCK && poll(&p, 1, 0) == 1 && write(p.fd, text.p, text.n) < 0)
         return;

@@ -10,6 +10,7 @@
 struct place {
     struct sockaddr_storage sa;
     socklen_t len;
+    bool tls;
     bool optional; /* part of "every address": a host without that family is no error */
 };
 
@@ -21,7 +22,7 @@ struct places {
 enum open_result { OPEN_DONE, OPEN_ABSENT, OPEN_FAILED };
 
 static bool
-places_add(struct places *p, const char *host, int port, bool optional, struct err *e)
+places_add(struct places *p, const char *host, int port, bool tls, struct err *e)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list;
@@ -39,28 +40,50 @@ places_add(struct places *p, const char *host, int port, bool optional, struct e
         }
         memcpy(&p->v[p->n].sa, ai->ai_addr, ai->ai_addrlen);
         p->v[p->n].len = ai->ai_addrlen;
-        p->v[p->n++].optional = optional;
+        p->v[p->n].tls = tls;
+        p->v[p->n++].optional = false;
     }
     freeaddrinfo(list);
     return true;
 }
 
 static bool
+places_add_ports(struct places *p, const char *host, const struct options *o, struct err *e)
+{
+    for (size_t i = 0; i < o->ports_n; i++)
+        if (!places_add(p, host, o->ports[i], false, e))
+            return false;
+    for (size_t i = 0; i < o->tls_ports_n; i++)
+        if (!places_add(p, host, o->tls_ports[i], true, e))
+            return false;
+    return true;
+}
+
+static bool
+is_tls_port(const struct options *o, int port)
+{
+    for (size_t i = 0; i < o->tls_ports_n; i++)
+        if (o->tls_ports[i] == port)
+            return true;
+    return false;
+}
+
+static bool
 places_find(struct places *p, const struct options *o, struct err *e)
 {
     p->n = 0;
-    for (size_t i = 0; o->listen_n == 0 && i < o->ports_n; i++)
-        if (!places_add(p, "::", o->ports[i], true, e) ||
-            !places_add(p, "0.0.0.0", o->ports[i], true, e))
+    if (o->listen_n == 0) {
+        if (!places_add_ports(p, "::", o, e) || !places_add_ports(p, "0.0.0.0", o, e))
             return false;
+        for (size_t i = 0; i < p->n; i++)
+            p->v[i].optional = true;
+    }
     for (size_t i = 0; i < o->listen_n; i++) {
         const struct listen_address *a = &o->listen[i];
 
-        if (a->port >= 0 && !places_add(p, a->host, a->port, false, e))
+        if (a->port < 0 ? !places_add_ports(p, a->host, o, e)
+                        : !places_add(p, a->host, a->port, is_tls_port(o, a->port), e))
             return false;
-        for (size_t k = 0; a->port < 0 && k < o->ports_n; k++)
-            if (!places_add(p, a->host, o->ports[k], false, e))
-                return false;
     }
     return true;
 }
@@ -154,7 +177,7 @@ listeners_open(struct listeners *l, const struct options *o, struct err *e)
         enum open_result result = open_one(&l->v[l->n], &places.v[i], v6only, e);
 
         if (result == OPEN_DONE) {
-            l->n++;
+            l->v[l->n++].tls = places.v[i].tls;
         } else if (result == OPEN_FAILED || !places.v[i].optional) {
             listeners_close(l);
             return false;

@@ -17,6 +17,7 @@ struct listener {
     int fd;
     struct ip ip;
     int port; /* the kernel's choice when 0 was asked for */
+    bool tls; /* who arrives there begins with a handshake */
     bool any; /* a wildcard: only the accepted socket knows the local address */
 };
 

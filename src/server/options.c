@@ -21,6 +21,7 @@ enum {
     OPT_QUIET,
     OPT_LIFETIME,
     OPT_TCPRULES,
+    OPT_TLS_PORT,
 };
 
 #define COMMON_OPTIONS                                                                             \
@@ -38,6 +39,7 @@ static const struct option prefork_options[] = {
     {"listen-address", required_argument, NULL, 'l'},
     {"interface", required_argument, NULL, 'l'},
     {"port", required_argument, NULL, 'p'},
+    {"tls-port", required_argument, NULL, OPT_TLS_PORT},
     {"user", required_argument, NULL, 'u'},
     {"children", required_argument, NULL, 'c'},
     {"limit-connections", required_argument, NULL, 'c'},
@@ -84,6 +86,8 @@ static const struct program {
         "      --interface ADDR[:PORT]\n"
         "                          the same\n"
         "  -p, --port N            for each address without a port; may be repeated; default 25\n"
+        "      --tls-port N        the same, beginning with TLS; also for addresses with this "
+        "port\n"
         "  -u, --user USER         serve as this user; default smtpd when started by root\n"
         "  -c, --children N, --limit-connections N\n"
         "                          at most N clients at once; default 15\n"
@@ -203,13 +207,14 @@ parse_listen(struct options *o, struct err *e)
 }
 
 static bool
-parse_port(struct options *o, const struct option *names, struct err *e)
+parse_port(const struct option *names, int value, int ports[], size_t *n, struct err *e)
 {
-    if (o->ports_n == OPTIONS_LIST_MAX)
-        return err_set(e, "--port: more than %d of them", OPTIONS_LIST_MAX);
-    if (!parse_int(names, 'p', 0, 65535, &o->ports[o->ports_n], e))
+    if (*n == OPTIONS_LIST_MAX)
+        return err_set(
+            e, "--%s: more than %d of them", option_name(names, value), OPTIONS_LIST_MAX);
+    if (!parse_int(names, value, 0, 65535, &ports[*n], e))
         return false;
-    o->ports_n++;
+    ++*n;
     return true;
 }
 
@@ -265,7 +270,9 @@ parse_one(const struct option *names, int c, struct options *o, size_t *plugin_d
     case 'l':
         return parse_listen(o, e);
     case 'p':
-        return parse_port(o, names, e);
+        return parse_port(names, c, o->ports, &o->ports_n, e);
+    case OPT_TLS_PORT:
+        return parse_port(names, c, o->tls_ports, &o->tls_ports_n, e);
     case 'u':
         return parse_text(names, c, &o->user, e);
     case 'c':

@@ -33,7 +33,9 @@ struct options {
     struct listen_address listen[OPTIONS_LIST_MAX]; /* none: every address of the host */
     size_t listen_n;
     int ports[OPTIONS_LIST_MAX];
-    size_t ports_n;       /* at least 1 after options_parse */
+    size_t ports_n;                  /* at least 1 after options_parse */
+    int tls_ports[OPTIONS_LIST_MAX]; /* as ports, but they begin with a TLS handshake */
+    size_t tls_ports_n;
     const char *user;     /* NULL: not given */
     int children;         /* 1..65535 */
     int idle_children;    /* 1..children */

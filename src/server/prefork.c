@@ -1,7 +1,7 @@
 /*
  * qpsmtpd-prefork - serve SMTP with a pool of processes
  *
- * The order of the start: sockets and pid file as root, then the user, then configuration and
+ * The order of the start: the keeper of keys, sockets and pid file as root, then the user, then configuration and
  * plugins, so that no code of a plugin and no line of a client ever meets root. Exit status: 0
  * after a signal to end; 1 when it could not start; 2 wrong options.
  */
@@ -14,18 +14,20 @@
 #include <unistd.h>
 
 #include "server/fault.h"
+#include "server/keeper.h"
 #include "server/privileges.h"
 #include "server/startup.h"
 #include "server/supervisor.h"
 
 struct daemon {
-    struct activity *loading; /* shared memory: which plugin is being loaded, also in a trial */
+    struct service_load load; /* its activity is shared memory: a trial writes there too */
     struct options options;
     struct identity identity;
     struct paths paths;
     struct arena *arena;
     struct listeners listeners;
     struct pidfile pidfile;
+    struct keeper keeper;
     struct service service;
     struct tcprules tcprules;
     struct scoreboard *board;
@@ -67,7 +69,7 @@ open_as_user(struct daemon *d, struct err *e)
 {
     const struct options *o = &d->options;
 
-    if (!service_open(&d->service, NULL, &d->paths, o, d->loading, e))
+    if (!service_open(&d->service, NULL, &d->load, e))
         return false;
     if (o->tcprules && !tcprules_open(&d->tcprules, o->tcprules, e))
         return false;
@@ -79,8 +81,9 @@ static bool
 start(struct daemon *d, const char *argv0, struct err *e)
 {
     return paths_find(&d->paths, d->arena, argv0, &d->options, e) &&
-           privileges_choose(d->options.user, &d->identity, e) && open_as_root(d, e) &&
-           privileges_drop(&d->identity, e) && open_as_user(d, e);
+           privileges_choose(d->options.user, &d->identity, e) &&
+           (d->identity.uid == 0 || keeper_open(&d->keeper, d->paths.config_dirs, e)) &&
+           open_as_root(d, e) && privileges_drop(&d->identity, e) && open_as_user(d, e);
 }
 
 static void
@@ -138,11 +141,11 @@ run(struct daemon *d, struct err *e)
 {
     const struct supervised what = {
         .options = &d->options,
-        .paths = &d->paths,
+        .load = &d->load,
+        .keeper = &d->keeper,
         .listeners = &d->listeners,
         .board = d->board,
         .service = &d->service,
-        .loading = d->loading,
         .tcprules = d->options.tcprules ? &d->tcprules : NULL,
         .pidfile = &d->pidfile,
         .nice = d->nice,
@@ -179,7 +182,7 @@ hold_back_hup(void)
 int
 main(int argc, char *argv[])
 {
-    static struct daemon d = {.pidfile.fd = -1}; /* static: 15 KiB, zeroed */
+    static struct daemon d = {.pidfile.fd = -1, .keeper.fd = -1}; /* static: 15 KiB, zeroed */
     struct err e;
     bool good;
     int status;
@@ -191,13 +194,18 @@ main(int argc, char *argv[])
         return status;
     if (d.options.syslog)
         log_to_syslog("qpsmtpd");
-    d.loading =
-        mmap(NULL, sizeof *d.loading, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (d.loading == MAP_FAILED) {
+    d.load = (struct service_load){.paths = &d.paths,
+        .options = &d.options,
+        .activity = mmap(NULL, sizeof *d.load.activity, PROT_READ | PROT_WRITE,
+            MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+        .serves_many = true,
+        .open_as_root = keeper_ask,
+        .open_as_root_data = &d.keeper};
+    if (d.load.activity == MAP_FAILED) {
         startup_complain(OPTIONS_PREFORK, "out of memory");
         return 1;
     }
-    fault_install(d.loading);
+    fault_install(d.load.activity);
     d.arena = arena_open("process");
     good = start(&d, argv[0], &e);
     if (good && d.options.check)

@@ -141,6 +141,7 @@ main(int argc, char *argv[])
     struct options options;
     struct service service;
     struct paths paths;
+    struct service_load load = {.paths = &paths, .options = &options, .activity = &activity};
     struct err e;
     int status;
 
@@ -151,11 +152,12 @@ main(int argc, char *argv[])
     if (options.syslog)
         log_to_syslog("qpsmtpd");
     fault_install(&activity);
+    load.serves_many = options.check;
     if (!options.check)
         fault_client(1); /* also while plugins are loaded */
     arena = arena_open("process");
     if (!paths_find(&paths, arena, argv[0], &options, &e) ||
-        !service_open(&service, NULL, &paths, &options, &activity, &e)) {
+        !service_open(&service, NULL, &load, &e)) {
         status = refuse(&options, e.text);
     } else {
         if (options.check)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "conf/resolver.h"
-
+#include "plugin/hooks.h"
 #include "smtp/session.h"
 
 static bool
@@ -68,28 +68,40 @@ apply_log(const struct service *s)
     log_format_set(s->format);
 }
 
+/* Ports that begin with a handshake, and nobody who could shake hands? */
+static bool
+check_tls(const struct host *h, const struct options *o, struct err *e)
+{
+    return o->tls_ports_n == 0 || hook_used(h, HOOK_TLS) ||
+           err_set(e, "--tls-port: no plugin supplies TLS: add `tls` to config/plugins");
+}
+
 bool
-service_open(struct service *s, const struct service *before, const struct paths *paths,
-    const struct options *o, struct activity *activity, struct err *e)
+service_open(
+    struct service *s, const struct service *before, const struct service_load *from, struct err *e)
 {
     struct resolver_settings resolver;
     struct host_options host_options = {
-        .plugin_dirs = paths->plugin_dirs,
-        .default_dirs = paths->default_plugin_dirs,
-        .qmail_defaults = paths->qmail_defaults,
+        .plugin_dirs = from->paths->plugin_dirs,
+        .default_dirs = from->paths->default_plugin_dirs,
+        .qmail_defaults = from->paths->qmail_defaults,
         .before = before ? before->host : NULL,
-        .activity = activity,
+        .activity = from->activity,
+        .serves_many = from->serves_many,
+        .open_as_root = from->open_as_root,
+        .open_as_root_data = from->open_as_root_data,
     };
-    struct service fresh = {.config = config_open(paths->config_dirs)};
+    struct service fresh = {.config = config_open(from->paths->config_dirs)};
 
-    if (!read_level(fresh.config, o, &fresh.level, e) ||
+    if (!read_level(fresh.config, from->options, &fresh.level, e) ||
         !read_format(fresh.config, &fresh.format, e) || !resolver_load(fresh.config, &resolver, e))
         goto fail;
     fresh.dns = host_options.dns = dns_open(&resolver.dns);
     host_options.dns_hook_timeout_ms = resolver.hook_timeout_ms;
     apply_log(&fresh);
     fresh.host = host_open(fresh.config, &host_options, e);
-    if (!fresh.host || !session_check(fresh.config, fresh.host, e))
+    if (!fresh.host || !session_check(fresh.config, fresh.host, e) ||
+        !check_tls(fresh.host, from->options, e))
         goto fail;
     host_log_attach(fresh.host);
     *s = fresh;

@@ -23,15 +23,26 @@ struct service {
     struct dns *dns;
 };
 
+/* From what a service is made. All borrowed. */
+struct service_load {
+    const struct paths *paths;
+    const struct options *options;
+    struct activity
+        *activity;    /* NULL, or where to note which plugin is being loaded; as long as the
+                                  service */
+    bool serves_many; /* qp_serves_many() */
+    int (*open_as_root)(void *data, const char *path); /* qp_open_secret(); NULL: nobody can */
+    void *open_as_root_data;
+};
+
 /*
  * service_open - read the configuration, load the plugins, set the log's level and format
  *
  * before   NULL, or the one that goes on when this one fails: the log is set back to it
- * activity NULL, or where to note which plugin is being loaded; borrowed as long as the service
  * returns  false: see e; *s is as it was
  */
-bool service_open(struct service *s, const struct service *before, const struct paths *paths,
-    const struct options *o, struct activity *activity, struct err *e);
+bool service_open(struct service *s, const struct service *before, const struct service_load *from,
+    struct err *e);
 
 /* service_close - unload the plugins, drop the configuration; *s may be closed already */
 void service_close(struct service *s);

@@ -158,6 +158,7 @@ be_child(struct supervisor *s, size_t slot, pid_t listener)
     };
 
     pidfile_leave(w->pidfile);
+    keeper_leave(w->keeper);
     return child_run(&child);
 }
 
@@ -226,9 +227,7 @@ fork_children(struct supervisor *s)
 static bool
 open_service(const struct supervisor *s, struct service *fresh, struct err *e)
 {
-    const struct supervised *w = s->what;
-
-    return service_open(fresh, w->service, w->paths, w->options, w->loading, e);
+    return service_open(fresh, s->what->service, s->what->load, e);
 }
 
 enum trial { TRIAL_LOADED, TRIAL_REFUSED };
@@ -268,7 +267,7 @@ await(pid_t pid, int *status)
 static bool
 survives_trial(const struct supervisor *s, struct err *e)
 {
-    const struct activity *a = s->what->loading;
+    const struct activity *a = s->what->load->activity;
     int status = 0, room = (int)sizeof a->plugin;
     pid_t pid = fork();
 

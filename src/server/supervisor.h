@@ -12,9 +12,9 @@
 #ifndef QPSMTPD_SERVER_SUPERVISOR_H
 #define QPSMTPD_SERVER_SUPERVISOR_H
 
+#include "server/keeper.h"
 #include "server/listener.h"
 #include "server/options.h"
-#include "server/paths.h"
 #include "server/pidfile.h"
 #include "server/scoreboard.h"
 #include "server/service.h"
@@ -24,11 +24,11 @@
 
 struct supervised {
     const struct options *options;
-    const struct paths *paths;
+    const struct service_load *load; /* activity is shared memory */
+    struct keeper *keeper;
     struct listeners *listeners;
     struct scoreboard *board;
     struct service *service;
-    struct activity *loading;  /* shared memory: which plugin is being loaded */
     struct tcprules *tcprules; /* NULL: without */
     struct pidfile *pidfile;
     int nice; /* by how much we are ahead of what the children shall have */

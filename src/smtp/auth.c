@@ -51,11 +51,10 @@ find_mechanism(const struct session *s, struct str name)
     return NULL;
 }
 
-/* plugins/tls leaves this note on connections that are encrypted. */
 static bool
 needs_tls(const struct session *s)
 {
-    return s->settings.tls_before_auth && !map_get(s->conn.notes, STR("tls_enabled"));
+    return s->settings.tls_before_auth && !s->conn.tls;
 }
 
 const char *
@@ -159,6 +158,7 @@ static struct reply
 passed(struct session *s)
 {
     remember(s, CONNECTION_AUTH_PASSED);
+    s->auth.relay = !s->conn.relay_client;
     s->conn.relay_client = true;
     s->context.address_rules |= ADDRESS_VERP; /* as for every client that may relay */
     map_set(s->conn.notes, STR("naughty"), NULL);

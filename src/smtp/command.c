@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "smtp/auth.h"
+#include "smtp/starttls.h"
 
 enum need {
     NEED_NOTHING = 0,
@@ -29,6 +30,7 @@ static const struct verb {
     {"EHLO", hello_ehlo, NEED_NOTHING, {0}},
     {"HELO", hello_helo, NEED_NOTHING, {0}},
     {"AUTH", auth_auth, NEED_OFFER, {0}},
+    {"STARTTLS", starttls_run, NEED_NO_MESSAGE, {0}},
     {"NOOP", minor_noop, NEED_NOTHING, {0}},
     {"VRFY", minor_vrfy, NEED_NOTHING, {0}},
     {"HELP", minor_help, NEED_NOTHING, {0}},

@@ -242,7 +242,8 @@ envelope_rcpt(struct session *s, const char *args)
         return reply;
     if (max && s->txn.n_recipients >= max)
         return REPLY(452, "4.5.3", "too many recipients");
-    if (session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, &reply)) {
+    if (session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, &reply) ||
+        session_ask(s, HOOK_RCPT_ACCEPTED, &(struct hook_args){.address = to}, NULL, &reply)) {
         log_at(LOG_LEVEL_DEBUG, "delivery denied (%s)", reply.text ? reply.text : "");
         return reply;
     }

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "smtp/auth.h"
 #include "smtp/command.h"
+#include "smtp/starttls.h"
 
 /* The first word behind the verb, or what a plugin understood. NULL: *reply refuses. */
 static const char *
@@ -89,6 +90,8 @@ hello_ehlo(struct session *s, const char *args)
     buf_puts(&b, "\nCHUNKING");
     if (s->settings.enhanced)
         buf_puts(&b, "\nENHANCEDSTATUSCODES");
+    if (starttls_offered(s))
+        buf_puts(&b, "\nSTARTTLS");
     for (size_t i = 0; i < s->context.n_capabilities; i++)
         buf_printf(&b, "\n%s", s->context.capabilities[i]);
     mechanisms = auth_offer(s);

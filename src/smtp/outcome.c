@@ -40,6 +40,11 @@ static const struct outcome {
     {HOOK_RCPT, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "relaying denied", true},
     {HOOK_RCPT, QP_DECLINED,            450, "4.7.1", "No plugin decided if relaying is allowed", false},
 
+    {HOOK_RCPT_ACCEPTED, QP_DENY,                550, "5.7.1", "delivery denied", false},
+    {HOOK_RCPT_ACCEPTED, QP_DENYSOFT,            450, "4.7.1", "delivery denied temporarily", false},
+    {HOOK_RCPT_ACCEPTED, QP_DENY_DISCONNECT,     550, "5.7.1", "delivery denied", true},
+    {HOOK_RCPT_ACCEPTED, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "delivery denied temporarily", true},
+
     {HOOK_DATA, QP_DENY,                554, "5.7.1", "Message denied", false},
     {HOOK_DATA, QP_DENYSOFT,            451, "4.7.1", "Message denied temporarily", false},
     {HOOK_DATA, QP_DENY_DISCONNECT,     554, "5.7.1", "Message denied", true},

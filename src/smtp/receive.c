@@ -3,6 +3,8 @@
  *
  * One way in (take_block), one way out (receive_end); DATA and BDAT differ in what tells the end.
  */
+#include <qpsmtpd/tls.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/authres.h"
@@ -20,6 +22,7 @@ add_received(struct session *s)
     struct hook_result r = session_run_hook(s, HOOK_RECEIVED_LINE, NULL);
     bool ehlo = strcmp(s->conn.hello, "ehlo") == 0;
     bool auth = s->conn.auth == CONNECTION_AUTH_PASSED;
+    const struct qp_tls *tls = s->conn.tls;
     const char *value = r.text;
 
     if (r.rc != QP_OK || !*value)
@@ -31,8 +34,10 @@ add_received(struct session *s)
                 .me = s->settings.me,
                 .version = QPSMTPD_VERSION,
                 .protocol =
-                    received_protocol((ehlo ? RECEIVED_EHLO : 0) | (auth ? RECEIVED_AUTH : 0)),
-                .cipher = "",
+                    received_protocol((ehlo ? RECEIVED_EHLO : 0) | (auth ? RECEIVED_AUTH : 0) |
+                                      (tls ? RECEIVED_TLS : 0)),
+                .tls_version = tls ? tls->version : "",
+                .cipher = tls ? tls->cipher : "",
                 .auth_user = auth && s->settings.received_auth_user ? s->conn.auth_user : NULL,
                 .auth_mechanism = s->conn.auth_mechanism,
                 .now = time(NULL),

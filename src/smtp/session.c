@@ -8,6 +8,7 @@
 #include "mail/address.h"
 #include "net/dns.h"
 #include "smtp/command.h"
+#include "smtp/starttls.h"
 
 #define DRAIN_MS 1000 /* how long a client that still sends may take to see the last reply */
 
@@ -182,7 +183,7 @@ session_input_ended(struct session *s, enum stream_status status)
         break;
     default:
         s->end = SESSION_ERROR;
-        log_at(LOG_LEVEL_INFO, "connection broke: %s", strerror(stream_error(s->stream)));
+        log_at(LOG_LEVEL_INFO, "connection broke: %s", stream_error(s->stream));
         break;
     }
     return (struct reply){.close = true};
@@ -258,6 +259,8 @@ begin(struct session *s, const struct peer *p)
 {
     struct context *c = &s->context;
 
+    s->in = p->in;
+    s->out = p->out;
     stream_reset(s->stream, p->in, p->out, s->common.command_timeout_ms);
     stream_interruptible(s->stream, &leave.soon);
     stream_dns(s->stream, host_dns(s->context.host));
@@ -280,6 +283,18 @@ begin(struct session *s, const struct peer *p)
     return load_settings(s);
 }
 
+/* Does this client begin with a handshake? */
+static bool
+wants_tls(const struct session *s, const struct peer *p)
+{
+    if (p->tls)
+        return true;
+    for (size_t i = 0; i < s->settings.tls_ports_n; i++)
+        if (s->settings.tls_ports[i] == s->conn.local_port)
+            return true;
+    return false;
+}
+
 /* Nothing of this client is left for the next one. */
 static void
 forget(struct session *s)
@@ -295,10 +310,12 @@ forget(struct session *s)
 enum session_end
 session_run(struct session *s, const struct peer *p)
 {
-    if (begin(s, p))
-        greet(s);
-    else
+    if (!begin(s, p))
         answer(s, REPLY_CLOSE(421, "4.3.0", "unable to read controls (#4.3.0)"));
+    else if (wants_tls(s, p) && !starttls_implicit(s))
+        s->leaving = true;
+    else
+        greet(s);
     arena_reset(s->command_arena);
     while (!s->leaving)
         one_command(s);
@@ -317,6 +334,8 @@ session_check(struct config *config, struct host *host, struct err *e)
     struct settings s;
     bool ok = settings_load(&s, &c, a, e);
 
+    if (ok && s.tls_ports_n && !hook_used(host, HOOK_TLS))
+        ok = err_set(e, "tls_ports: no plugin supplies TLS: add `tls` to plugins");
     arena_close(&a);
     return ok;
 }

@@ -207,6 +207,39 @@ load_auth(const struct loader *l, struct settings *s)
     return true;
 }
 
+static bool
+load_tls_ports(const struct loader *l, struct settings *s)
+{
+    struct config_value v = {0};
+    int *ports;
+
+    if (hook_config(l->context, "tls_ports", &v, l->e) == CONFIG_BROKEN)
+        return false;
+    ports = arena_alloc(l->arena, v.n * sizeof *ports);
+    for (size_t i = 0; i < v.n; i++) {
+        uint64_t port;
+
+        if (!str_number(str_of(v.line[i].text), 65535, &port) || port == 0)
+            return err_set(l->e, "%s:%u: \"%s\" is no port: one number from 1 to 65535 a line",
+                v.line[i].file, v.line[i].number, v.line[i].text);
+        ports[i] = (int)port;
+    }
+    s->tls_ports = ports;
+    s->tls_ports_n = v.n;
+    return true;
+}
+
+static bool
+load_tls(const struct loader *l, struct settings *s)
+{
+    uint64_t timeout = 30;
+
+    if (!load_tls_ports(l, s) || !load_number(l, "tls_timeout", 3600, &timeout))
+        return false;
+    s->tls_timeout_ms = (int64_t)(timeout ? timeout : 30) * 1000;
+    return true;
+}
+
 /* ---- spool_dir ---- */
 
 static const char *
@@ -283,5 +316,5 @@ settings_load(struct settings *s, struct context *c, struct arena *a, struct err
            load_number(&l, "max_hops", 1000000, &s->max_hops) && load_newlines(&l, &s->newlines) &&
            load_bool(&l, "require_angle_brackets", &s->require_brackets) &&
            load_bool(&l, "lenient_addresses", &s->lenient_addresses) && load_auth(&l, s) &&
-           load_bool(&l, "enhanced_status_codes", &s->enhanced);
+           load_tls(&l, s) && load_bool(&l, "enhanced_status_codes", &s->enhanced);
 }

@@ -29,6 +29,9 @@ struct settings {
     bool received_auth_user;            /* Received tells who logged in; 1 */
     const char *const *auth_mechanisms; /* upper case, the last is NULL; PLAIN LOGIN CRAM-MD5 */
     bool tls_before_auth;
+    const int *tls_ports; /* local ports where clients begin with a handshake */
+    size_t tls_ports_n;
+    int64_t tls_timeout_ms;        /* tls_timeout, 30 s: for a handshake */
     uint64_t max_auth_failures;    /* 3; 0: no limit */
     int64_t auth_failure_delay_ms; /* auth_failure_delay, 1 s: for each failure before */
     bool enhanced;                 /* enhanced_status_codes */

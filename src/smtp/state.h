@@ -26,6 +26,7 @@ struct incoming {
 struct auth {
     bool offered; /* by an EHLO: it is a command now */
     bool exposed; /* behind AUTH: what is no command may be a response out of place */
+    bool relay;   /* it made the client a relay client */
     unsigned failures;
     struct exchange *exchange;
     const char *mechanism;      /* upper case */
@@ -43,7 +44,9 @@ struct session {
     struct stream *stream;
     struct incoming incoming;
     struct auth auth;
-    bool leaving; /* the connection ends after the reply that is due */
+    int in, out;                          /* descriptors of the client; for the TLS layer alone */
+    const struct qp_tls_offer *tls_offer; /* between STARTTLS and its handshake */
+    bool leaving;                         /* the connection ends after the reply that is due */
     enum session_end end;
 };
 

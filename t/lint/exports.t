@@ -33,7 +33,7 @@ is join("\n", grep { !$declared{$_} } exported("$build/qpsmtpd")), '',
     'what is exported stands in include/qpsmtpd';
 
 my @plugins;
-find({no_chdir => 1, wanted => sub { push @plugins, $1 if m{^plugins/(.*)\.c\z} && !m{\.parts/} }}, 'plugins');
+find({no_chdir => 1, wanted => sub { push @plugins, $1 if m{^plugins/(.*)\.c\z} && !m{\.(?:parts|late)/} }}, 'plugins');
 for my $plugin (sort @plugins) {
     is_deeply [exported("$build/plugins/$plugin.so")], ['qp_plugin'], "$plugin exports qp_plugin";
 }

@@ -6,7 +6,7 @@ use File::Find;
 use Test::More;
 
 my @plugins;
-find({no_chdir => 1, wanted => sub { push @plugins, $1 if m{^plugins/(.*)\.c\z} && !m{\.parts/} }}, 'plugins');
+find({no_chdir => 1, wanted => sub { push @plugins, $1 if m{^plugins/(.*)\.c\z} && !m{\.(?:parts|late)/} }}, 'plugins');
 
 my $sample = '';
 find({no_chdir => 1, wanted => sub {
