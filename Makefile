@@ -84,7 +84,7 @@ objects    = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 MAINS     := src/server/qpsmtpd.c src/server/prefork.c
 # libcmph is linked by the program that compiles tables, and by nothing else.
-BUILDER   := src/conf/mph_build.c
+BUILDER   := src/conf/mph_build.c $(wildcard src/server/table*.c)
 ENGINE    := $(filter-out $(MAINS) $(BUILDER),$(call sources,src))
 ENGINE_O  := $(call objects,$(ENGINE))
 # A plugin of several files: NAME.c and all of NAME.parts/*.c become one NAME.so.
@@ -162,11 +162,14 @@ $(OUT)plugins/auth/auth_vpopmail_sql.so: LDLIBS += -lcrypt
 $(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
 $(OUT)plugins/uribl.so: LDLIBS += -lpsl
 $(OUT)plugins/http_config.so: LDLIBS += -lcurl
-$(OUT)plugins/rspamd.so: LDLIBS += -lcurl -ljansson
+$(OUT)plugins/rspamd.late.so: LDLIBS += -lcurl -ljansson -lm
 # What they share.
-$(OUT)plugins/http_config.so $(OUT)plugins/rspamd.so: $(BUILD)/plugins/http.parts/http.o
+$(OUT)plugins/http_config.so $(OUT)plugins/rspamd.late.so: $(BUILD)/plugins/http.parts/http.o
+$(OUT)plugins/http_config.so $(OUT)plugins/rspamd.so: $(BUILD)/plugins/http.parts/url.o
 $(OUT)plugins/queue/qmail-queue.so $(OUT)plugins/queue/pipe.so $(OUT)plugins/queue/exim-bsmtp.so: \
     $(BUILD)/plugins/queue/program.parts/program.o
+$(OUT)plugins/queue/smtp-forward.so $(OUT)plugins/queue/lmtp.so: \
+    $(call objects,$(filter plugins/queue/nexthop.parts/%,$(PARTS_C)))
 
 # It sees the public headers only. private: these values are not for what the object depends on.
 $(BUILD)/plugins/%.o: private ROOTS := -Iinclude
@@ -196,6 +199,7 @@ serve: all ## serve SMTP on 127.0.0.1:2525 into ./Maildir, with config.sample
 	@umask 077; mkdir -p Maildir/cur Maildir/new Maildir/tmp
 	@umask 077; spool=$$(sed -n '/^[^#]/{p;q}' config.sample/spool_dir 2>/dev/null); \
 	    [ -z "$$spool" ] || mkdir -p "$$spool"
+	@plugins/tls_cert config.sample
 	@exec ./qpsmtpd-prefork -C config.sample -P plugins -l 127.0.0.1 -p 2525 --user "$$(id -un)"
 
 # ---- tests -----------------------------------------------------------------------------------------
@@ -305,10 +309,12 @@ same_name    = $(foreach f,$(1),$(f):$(2)/$(notdir $(f)))
 same_path    = $(foreach f,$(1),$(f):$(2)/$(f))
 plugin_page  = $(foreach f,$(1),$(f):$(2)/qpsmtpd-$(subst /,-,$(f:plugins/%=%)))
 pages        = $(wildcard include/*/*.$(1) src/*/*.$(1) src/*/*/*.$(1))
-CONFIG_FILES = $(shell find config.sample -type f ! -name '.*' 2>/dev/null)
+CONFIG_FILES = $(shell find config.sample -path config.sample/ssl -prune -o \
+    -type f ! -name '.*' -print 2>/dev/null)
 
 INSTALL_PROGRAMS = $(call same_name,$(PROGRAMS),$(sbindir)) \
-    $(call same_path,$(wildcard run log/run),$(share))
+    $(call same_path,$(wildcard run log/run),$(share)) \
+    plugins/tls_cert:$(share)/tls_cert
 # auth/authnull lets everybody in: it serves the tests, and stays where they are.
 INSTALLABLE     := $(filter-out plugins/auth/authnull.c,$(PLUGINS_C))
 INSTALL_PLUGINS  = $(foreach p,$(INSTALLABLE:plugins/%.c=%.so) $(LATE:$(OUT)plugins/%=%),\
@@ -358,7 +364,7 @@ clean: ## remove everything that was built
 # PACKAGE:PROBE, where PROBE is the command or header that it is wanted for (.ci/need).
 BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2.h \
     libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
-    libmaxminddb-dev:maxminddb.h libssl-dev:openssl/ssl.h \
+    libmaxminddb-dev:maxminddb.h libssl-dev:openssl/ssl.h openssl \
     libcurl4-openssl-dev:curl/curl.h libjansson-dev:jansson.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \

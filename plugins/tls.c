@@ -4,7 +4,8 @@
  * tls [CERT [KEY [CA [DHPARAM]]]] [cert2 FILE key2 FILE] [client_cert no|request|require]
  *     [tickets 0|1] [kernel 0|1]
  *   CERT KEY      PEM files, absolute or below a configuration directory; default
- *                 ssl/qpsmtpd-server.crt and .key. CERT holds the chain behind the certificate.
+ *                 ssl/qpsmtpd-server.crt and .key; without these, TLS is not offered, and a warning
+ *                 says so. CERT holds the chain behind the certificate.
  *   CA            who may issue client certificates; default ssl/qpsmtpd-ca.crt, if it is there
  *   DHPARAM       default ssl/qpsmtpd-dhparam.pem, if it is there; else OpenSSL's own
  *   cert2 key2    another pair, so that RSA and ECDSA stand side by side; default
@@ -73,13 +74,15 @@ key_beside(struct qp *q, const char *cert)
     return qp_printf(q, QP_INSTANCE, "%.*s.key", (int)n, cert);
 }
 
+/* given NULL: the usual one, which need not be there. false: qp_fail() was called. */
 static bool
-find_pair(struct qp *q, const char *cert, const char *key, bool needed, struct tls_pair *out)
+find_pair(struct qp *q, const char *given, const char *key, const char *usual, struct tls_pair *out)
 {
+    const char *cert = given ? given : usual;
+
     out->cert = find_file(q, cert);
     if (!out->cert)
-        return !needed ||
-               qp_fail(q, "certificate %s: there is no such file; tls_cert makes one", cert);
+        return !given || qp_fail(q, "certificate %s: there is no such file", cert);
     key = key ? key : key_beside(q, cert);
     out->key = find_file(q, key);
     return out->key || qp_fail(q, "key %s: there is no such file", key);
@@ -207,6 +210,16 @@ open_now(struct qp *q, struct state *state)
     return state->server || qp_fail(q, "%s", why);
 }
 
+/* As qpsmtpd 1.00: mail must not stop because nobody has made a certificate yet. */
+static bool
+do_without(struct qp *q)
+{
+    qp_log(q, QP_LOG_WARN,
+        "ssl/qpsmtpd-server.crt is not there: TLS is not offered; the script tls_cert makes one");
+    qp_tls_none(q);
+    return true;
+}
+
 struct words {
     const char *cert, *key, *ca, *dh, *cert2, *key2;
 };
@@ -240,12 +253,13 @@ on_init(struct qp *q, int argc, const char *const argv[])
     s->tickets = s->kernel = true;
     qp_instance_set(q, state);
     if (!read_words(q, argc, argv, &w, s) ||
-        !find_pair(q, w.cert ? w.cert : "ssl/qpsmtpd-server.crt", w.key, true, &s->pair[0]) ||
-        !find_pair(
-            q, w.cert2 ? w.cert2 : "ssl/qpsmtpd-server.ecdsa.crt", w.key2, w.cert2, &s->pair[1]) ||
+        !find_pair(q, w.cert, w.key, "ssl/qpsmtpd-server.crt", &s->pair[0]) ||
+        !find_pair(q, w.cert2, w.key2, "ssl/qpsmtpd-server.ecdsa.crt", &s->pair[1]) ||
         !find_optional(q, w.ca, "ssl/qpsmtpd-ca.crt", &s->ca) ||
         !find_optional(q, w.dh, "ssl/qpsmtpd-dhparam.pem", &s->dh) || !read_protocols(q, s))
         return false;
+    if (!s->pair[0].cert)
+        return do_without(q);
     if (s->client_cert == TLS_CLIENT_REQUIRE && !s->ca)
         return qp_fail(q, "client_cert require: without a CA no client can come in; name one");
     read_ciphers(q, s);

@@ -56,4 +56,8 @@ struct qp_tls_offer {
     void *data;
 };
 
+/* qp_tls_none - in init: this instance can encrypt nothing, for lack of a certificate. Its hook is not
+ * used, so that STARTTLS is not announced on its account. */
+void qp_tls_none(struct qp *q);
+
 #endif

@@ -86,6 +86,8 @@ connection_begin(struct connection *c, struct arena *a, struct stream *stream, c
     c->remote_info =
         connection_safe(a, *info ? arena_printf(a, "%.255s@%.255s", info, host) : host, 512);
     c->remote_host = host_only(a, host);
+    for (size_t i = 0; i < p->n_notes; i++)
+        map_set(c->notes, str_of(p->notes[i].name), arena_dup(a, str_of(p->notes[i].text)));
 }
 
 const char *

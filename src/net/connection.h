@@ -14,10 +14,15 @@
 #include "net/ip.h"
 #include "net/stream.h"
 
-/* What a server knows when a client arrives. Texts are borrowed for connection_begin(); NULL:
- * unknown. */
 struct qp_tls;
 
+/* A text that plugins find as a note of the connection. */
+struct peer_note {
+    const char *name, *text;
+};
+
+/* What a server knows when a client arrives. Texts are borrowed for connection_begin(); NULL:
+ * unknown. */
 struct peer {
     int in, out; /* descriptors */
     const char *remote_ip;
@@ -29,10 +34,13 @@ struct peer {
     int local_port;
     const char *const *env; /* NAME=value, NULL at the end: the variables of this connection; lives
                              * as long as it; NULL: none */
-    uint32_t sequence; /* with the second of arrival it makes the session id unique on this host */
-    int from_ip;       /* connections of this address, this one included; 0: nobody counts */
-    int from_ip_max;   /* 0: no limit */
-    bool tls;          /* it begins with a TLS handshake */
+    uint32_t sequence;  /* with the second of arrival it makes the session id unique on this host */
+    int from_ip;        /* connections of this address, this one included; 0: nobody counts */
+    int from_ip_max;    /* 0: no limit */
+    int listening_port; /* of this host, where local_port is a proxy's; 0: the same */
+    const struct peer_note *notes; /* what is known besides, for plugins; copied */
+    size_t n_notes;
+    bool tls; /* it begins with a TLS handshake */
 };
 
 #define CONNECTION_ID_LEN 11

@@ -2,6 +2,7 @@
  * The process that plugins live in: <qpsmtpd/host.h>
  */
 #include <qpsmtpd/host.h>
+#include <qpsmtpd/tls.h>
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,6 +34,12 @@ const char *
 qp_config_path(struct qp *q, const char *name)
 {
     return config_path(q->context->config, name);
+}
+
+void
+qp_tls_none(struct qp *q)
+{
+    q->instance->plugin.tls = NULL;
 }
 
 /* /plugins/tls.so -> /plugins/tls.late.so; the file may also stand there without its ending. */

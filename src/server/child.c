@@ -44,6 +44,7 @@ struct client {
     char local_text[IP_TEXT_MAX];
     char host[RDNS_NAME_MAX]; /* "": not known */
     bool tls;
+    const struct proxied *proxied; /* who has sent it; NULL: it came itself */
 };
 
 static void
@@ -172,6 +173,8 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         .tls = c->tls,
     };
 
+    if (c->proxied)
+        proxied_fill(&p, c->proxied);
     if (!o->no_rdns && rdns_name(s->child->service->dns, &c->ip, c->host))
         p.remote_host = c->host;
     log_at(LOG_LEVEL_INFO, "Accepted connection %zu/%d from %s / %s", claim->busy, o->children,
@@ -196,6 +199,30 @@ find_local(struct client *c, const struct listener *l)
     ip_format(&c->ip, c->text);
     ip_format(&c->local_ip, c->local_text);
     return true;
+}
+
+/*
+ * Is it a proxy of ours? Then it says who the client is, before anything else happens; the child is
+ * busy meanwhile, but nobody's limit counts. false: it said it wrongly.
+ */
+static bool
+hear_proxy(struct state *s, struct client *c, struct proxied *x)
+{
+    struct child *child = s->child;
+    bool heard;
+
+    if (!proxied_has(&child->service->proxies, &c->ip))
+        return true;
+    scoreboard_claim(child->board, child->slot, &c->ip, c->port, 0);
+    heard = proxied_read(c->fd, c->text, x);
+    scoreboard_release(child->board, child->slot);
+    if (heard && x->proxy.known) {
+        c->ip = x->proxy.source;
+        c->port = x->proxy.source_port;
+        memcpy(c->text, x->remote, sizeof c->text);
+        c->proxied = x;
+    }
+    return heard;
 }
 
 static void
@@ -239,6 +266,7 @@ take_client(struct state *s, const struct listener *l)
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     struct client c = {.fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC)};
+    struct proxied proxied;
 
     if (c.fd < 0) {
         explain_accept(s, errno);
@@ -247,7 +275,8 @@ take_client(struct state *s, const struct listener *l)
     s->short_of_resources = false;
     s->taken++;
     c.tls = l->tls;
-    if (ip_from_sockaddr((struct sockaddr *)&sa, &c.ip, &c.port) && find_local(&c, l))
+    if (ip_from_sockaddr((struct sockaddr *)&sa, &c.ip, &c.port) && find_local(&c, l) &&
+        hear_proxy(s, &c, &proxied))
         admit(s, &c);
     close(c.fd);
 }

@@ -77,6 +77,26 @@ peer_from_socket(struct peer *p, struct dns *dns, struct socket_names *names)
     p->local_ip = names->local;
 }
 
+/* A proxy of ours says who the client is, before anything else. false: it said it wrongly. */
+static bool
+peer_from_proxy(
+    struct peer *p, const struct service *service, struct proxied *x, struct socket_names *names)
+{
+    struct ip ip;
+
+    if (!p->remote_ip || !ip_parse(str_of(p->remote_ip), &ip) ||
+        !proxied_has(&service->proxies, &ip))
+        return true;
+    if (!proxied_read(0, p->remote_ip, x))
+        return false;
+    if (x->proxy.known) {
+        proxied_fill(p, x);
+        if (rdns_name(service->dns, &x->proxy.source, names->host))
+            p->remote_host = names->host;
+    }
+    return true;
+}
+
 /* A pause of the super-server, or the administrator: no half command is run, a message may finish.
  */
 static void
@@ -104,6 +124,7 @@ serve(struct service *service)
         .in = 0, .out = 1, .env = (const char *const *)environ, .sequence = (uint32_t)getpid()};
     struct sigaction sa = {.sa_handler = on_term, .sa_flags = SA_RESTART};
     struct socket_names names;
+    struct proxied proxied;
     struct session *session;
     enum session_end end;
     sigset_t waiting;
@@ -111,6 +132,8 @@ serve(struct service *service)
     peer_from_environment(&p);
     if (!p.remote_ip)
         peer_from_socket(&p, service->dns, &names);
+    if (!peer_from_proxy(&p, service, &proxied, &names))
+        return 1;
     sigaction(SIGTERM, &sa, NULL);
     sigemptyset(&waiting);
     sigaddset(&waiting, SIGTERM); /* let in by net/wait */

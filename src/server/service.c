@@ -91,10 +91,13 @@ service_open(
         .open_as_root = from->open_as_root,
         .open_as_root_data = from->open_as_root_data,
     };
-    struct service fresh = {.config = config_open(from->paths->config_dirs)};
+    struct service fresh = {
+        .arena = arena_open("service"), .config = config_open(from->paths->config_dirs)};
 
     if (!read_level(fresh.config, from->options, &fresh.level, e) ||
-        !read_format(fresh.config, &fresh.format, e) || !resolver_load(fresh.config, &resolver, e))
+        !read_format(fresh.config, &fresh.format, e) ||
+        !proxied_load(&fresh.proxies, fresh.config, fresh.arena, e) ||
+        !resolver_load(fresh.config, &resolver, e))
         goto fail;
     fresh.dns = host_options.dns = dns_open(&resolver.dns);
     host_options.dns_hook_timeout_ms = resolver.hook_timeout_ms;
@@ -112,6 +115,7 @@ fail:
     host_close(&fresh.host);
     dns_close(&fresh.dns);
     config_close(&fresh.config);
+    arena_close(&fresh.arena);
     return false;
 }
 
@@ -121,4 +125,5 @@ service_close(struct service *s)
     host_close(&s->host);
     dns_close(&s->dns);
     config_close(&s->config);
+    arena_close(&s->arena);
 }

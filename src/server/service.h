@@ -2,7 +2,7 @@
  * server/service - one snapshot of configuration with the plugins that it names
  *
  * Owns   config and host together, and the config files that both programs need themselves:
- *        loglevel, log_format; the resolver that plugins and the servers ask
+ *        loglevel, log_format, proxy_from; the resolver that plugins and the servers ask
  * Uses   conf, plugin, base/log
  * Keep   a service that does not open changes nothing: the one before goes on
  */
@@ -14,13 +14,16 @@
 #include "plugin/host.h"
 #include "server/options.h"
 #include "server/paths.h"
+#include "server/proxied.h"
 
 struct service {
+    struct arena *arena;
     struct config *config;
     struct host *host;
     enum log_level level;
     enum log_format format;
     struct dns *dns;
+    struct proxied_list proxies;
 };
 
 /* From what a service is made. All borrowed. */

@@ -1,6 +1,7 @@
 #include "smtp/command.h"
 
 #include "base/log.h"
+#include "net/proxy.h"
 #include "smtp/auth.h"
 #include "smtp/starttls.h"
 
@@ -114,6 +115,8 @@ command_run(struct session *s, struct str line)
     s->conn.commands++;
     hidden = is_hidden(s, line, v);
     s->context.args = hidden ? "" : args;
+    if (proxy_begins(line))
+        return minor_proxy(s);
     if (memchr(line.p, '\0', line.n))
         return minor_unrecognized(s, "", "", "Unrecognized command: it holds a NUL byte");
     if (!v || (v->needs & NEED_OFFER && !s->auth.offered))

@@ -34,6 +34,7 @@ struct reply minor_noop(struct session *s, const char *args);
 struct reply minor_help(struct session *s, const char *args);
 struct reply minor_vrfy(struct session *s, const char *args);
 struct reply minor_quit(struct session *s, const char *args);
+struct reply minor_proxy(struct session *s); /* a proxy's header from a client that is none */
 struct reply minor_unrecognized(
     struct session *s, const char *verb, const char *args, const char *text);
 

@@ -1,6 +1,7 @@
 /*
- * smtp/minor - NOOP, HELP, VRFY, QUIT, and what is no command at all
+ * smtp/minor - NOOP, HELP, VRFY, QUIT, and what is no command at all, a proxy's header too
  */
+#include "base/log.h"
 #include "smtp/command.h"
 
 struct reply
@@ -52,6 +53,14 @@ minor_quit(struct session *s, const char *args)
         *r.text ? r.text
                 : arena_printf(s->command_arena, "%s closing connection. Have a wonderful day.",
                       s->settings.me));
+}
+
+struct reply
+minor_proxy(struct session *s)
+{
+    log_at(
+        LOG_LEVEL_WARN, "proxy refused: ip=%s reason=not listed in proxy_from", s->conn.remote_ip);
+    return REPLY_CLOSE(554, "5.7.1", "PROXY is not accepted from this address");
 }
 
 struct reply

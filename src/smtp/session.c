@@ -287,10 +287,12 @@ begin(struct session *s, const struct peer *p)
 static bool
 wants_tls(const struct session *s, const struct peer *p)
 {
+    int port = p->listening_port ? p->listening_port : p->local_port;
+
     if (p->tls)
         return true;
     for (size_t i = 0; i < s->settings.tls_ports_n; i++)
-        if (s->settings.tls_ports[i] == s->conn.local_port)
+        if (s->settings.tls_ports[i] == port)
             return true;
     return false;
 }

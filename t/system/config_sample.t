@@ -16,6 +16,8 @@ my @files = map { basename($_) } grep { -f } glob "$sample/*";
 my $t = Qpsmtpd::Test->new(config => {me => undef, spool_dir => undef, loglevel => undef});
 $t->config($_ => slurp("$sample/$_")) for @files;
 
+is system("$sample/../plugins/tls_cert", $t->dir . '/config', 'localhost'), 0, 'tls_cert makes a certificate';
+
 my ($status, $output) = $t->check;
 is $status, 0, 'the configuration is valid' or diag $output;
 unlike $output, qr/warn|rcpthosts is/i, 'and nothing is warned of';
@@ -63,12 +65,14 @@ my %may_lack = (
     'queue/qmail-queue' => qr/qmail-queue/,
     'quit_fortune'      => qr/fortune/,
     'ident/geoip'       => qr/no GeoLite2-City\.mmdb.* in /,
+    'auth/auth_checkpassword' => qr{checkpw: \S+: No such file},
 );
 
 for my $name ('plugins', 'logging') {
     for my $line (examples($name)) {
-        $t->config(plugins => '');
-        $t->config($name => $line =~ s{/var/log/qpsmtpd}{$t->dir}er);
+        # tls_ports, which names a port by now, wants somebody to serve it.
+        $t->config(plugins => 'tls');
+        $t->config($name => ($name eq 'plugins' ? "tls\n" : '') . $line =~ s{/var/log/qpsmtpd}{$t->dir}er);
         ($status, $output) = $t->check;
         my ($plugin) = split ' ', $line;
         ok $status == 0 || ($may_lack{$plugin} && $output =~ $may_lack{$plugin}), "$name: $line" or diag $output;
