@@ -82,9 +82,9 @@ LIBS     := -lcares
 sources    = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
 objects    = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-MAINS     := src/server/qpsmtpd.c src/server/prefork.c
-# libcmph is linked by the program that compiles tables, and by nothing else.
-BUILDER   := src/conf/mph_build.c $(wildcard src/server/table*.c)
+MAINS     := src/server/qpsmtpd.c src/server/prefork.c src/server/table.c
+# libcmph is linked by the program that compiles lists; those that read them do without.
+BUILDER   := src/conf/mph_build.c src/server/table_compile.c
 ENGINE    := $(filter-out $(MAINS) $(BUILDER),$(call sources,src))
 ENGINE_O  := $(call objects,$(ENGINE))
 # A plugin of several files: NAME.c and all of NAME.parts/*.c become one NAME.so.
@@ -95,14 +95,14 @@ PLUGINS_C := $(filter-out $(PARTS_C) $(LATE_C),$(call sources,plugins))
 UNIT_C    := $(wildcard t/unit/*.c)
 FUZZ_C    := $(filter-out t/fuzz/replay.c,$(wildcard t/fuzz/*.c))
 
-PROGRAMS  := $(OUT)qpsmtpd $(OUT)qpsmtpd-prefork
+PROGRAMS  := $(OUT)qpsmtpd $(OUT)qpsmtpd-prefork $(OUT)qpsmtpd-table
 PLUGINS   := $(patsubst %.c,$(OUT)%.so,$(PLUGINS_C))
 LATE      := $(sort $(patsubst %.late/,$(OUT)%.late.so,$(dir $(LATE_C))))
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(UNIT_C))
 REPLAY    := $(patsubst %.c,$(BUILD)/%,$(FUZZ_C))
 FUZZERS   := $(patsubst t/fuzz/%.c,$(BUILD)/%,$(FUZZ_C))
 
-all: $(PROGRAMS) $(PLUGINS) $(LATE) ## build ./qpsmtpd, ./qpsmtpd-prefork and plugins/**/*.so
+all: $(PROGRAMS) $(PLUGINS) $(LATE) ## build ./qpsmtpd, ./qpsmtpd-prefork, ./qpsmtpd-table and plugins/**/*.so
 .DEFAULT_GOAL := all
 
 # A half-written file looks up to date; and objects between a source and a test are worth keeping.
@@ -140,7 +140,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo '  compile  $<'
 	$(Q)$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
--include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C) $(UNIT_C) $(FUZZ_C) \
+-include $(patsubst %.o,%.d,$(call objects,$(MAINS) $(BUILDER) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C) $(UNIT_C) $(FUZZ_C) \
     t/fuzz/replay.c))
 
 define link_exe
@@ -150,6 +150,8 @@ endef
 
 $(OUT)qpsmtpd: $(BUILD)/src/server/qpsmtpd.o
 $(OUT)qpsmtpd-prefork: $(BUILD)/src/server/prefork.o
+$(OUT)qpsmtpd-table: $(BUILD)/src/server/table.o $(call objects,$(BUILDER))
+$(OUT)qpsmtpd-table: LDLIBS += -lcmph
 $(PROGRAMS): $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
 	$(call link_exe)
 
@@ -159,6 +161,7 @@ $(PROGRAMS): $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
 $(OUT)plugins/tls.late.so: LDLIBS += -lssl -lcrypto
 $(OUT)plugins/auth/auth_flat_file.so: LDLIBS += -lcrypt
 $(OUT)plugins/auth/auth_vpopmail_sql.so: LDLIBS += -lcrypt
+$(OUT)plugins/auth/auth_ldap_bind.late.so: LDLIBS += -lldap -llber
 $(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
 $(OUT)plugins/uribl.so: LDLIBS += -lpsl
 $(OUT)plugins/http_config.so: LDLIBS += -lcurl
@@ -214,10 +217,23 @@ $(REPLAY): $(BUILD)/t/fuzz/%: $(BUILD)/t/fuzz/%.o $(BUILD)/t/fuzz/replay.o $(ENG
 $(FUZZERS): $(BUILD)/%: $(BUILD)/t/fuzz/%.o $(ENGINE_O) $(BUILD)/objects
 	$(call link_exe,-fsanitize=fuzzer)
 
+# What writes compiled lists, and what reads them.
+$(BUILD)/t/unit/mph $(BUILD)/t/unit/list: $(call objects,$(BUILDER))
+$(BUILD)/t/unit/mph $(BUILD)/t/unit/list: LDLIBS += -lcmph
+
+# For t/bench/table.sh, which also says which packages it needs.
+$(BUILD)/t/bench/table: $(BUILD)/t/bench/table.o $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
+	$(call link_exe,-llmdb)
+
 # Of the parts of plugins, those that are tested alone, without a session around them.
 $(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \
     $(call objects,$(filter plugins/sender_permitted_from.parts/%,$(PARTS_C)))
+$(BUILD)/t/fuzz/smtp_reply $(BUILD)/smtp_reply: $(BUILD)/plugins/queue/nexthop.parts/reply.o
+$(BUILD)/t/fuzz/smtp_text $(BUILD)/smtp_text: $(BUILD)/plugins/queue/nexthop.parts/text.o
 $(BUILD)/t/fuzz/uribl $(BUILD)/uribl: $(call objects,$(filter plugins/uribl.parts/%,$(PARTS_C)))
+$(BUILD)/t/fuzz/url $(BUILD)/url: $(BUILD)/plugins/http.parts/url.o
+$(BUILD)/t/fuzz/rspamd $(BUILD)/rspamd: $(BUILD)/plugins/rspamd.late/reply.o
+$(BUILD)/t/fuzz/rspamd $(BUILD)/rspamd: LDLIBS += -ljansson -lm
 
 # t/lint looks at sources: once is enough, in the plain build.
 T_LINT   := $(if $(SAN),,$(wildcard t/lint/*.t))
@@ -253,7 +269,7 @@ asan: ## build with ASan and UBSan, and run every test on that
 # ---- lint ------------------------------------------------------------------------------------------
 
 # One stamp per source and tool, made after its object: so only what has changed is looked at again.
-LINT_C   := $(MAINS) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C)
+LINT_C   := $(MAINS) $(BUILDER) $(ENGINE) $(PLUGINS_C) $(PARTS_C) $(LATE_C)
 LINT_O   := $(call objects,$(LINT_C))
 TIDY     := $(LINT_O:.o=.tidy)
 ANALYZED := $(LINT_O:.o=.analyzed)
@@ -357,18 +373,18 @@ $(BUILD)/qpsmtpd.pc: $(BUILD)/flags FORCE
 	$(file >$@,$(PC))
 
 clean: ## remove everything that was built
-	rm -rf build qpsmtpd qpsmtpd-prefork $(PLUGINS_C:.c=.so) $(LATE)
+	rm -rf build qpsmtpd qpsmtpd-prefork qpsmtpd-table $(PLUGINS_C:.c=.so) $(LATE)
 
 # ---- packages that are needed ----------------------------------------------------------------------
 
 # PACKAGE:PROBE, where PROBE is the command or header that it is wanted for (.ci/need).
-BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libpcre2-dev:pcre2.h \
+BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libcmph-dev:cmph.h libpcre2-dev:pcre2.h \
     libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
     libmaxminddb-dev:maxminddb.h libssl-dev:openssl/ssl.h openssl \
     libcurl4-openssl-dev:curl/curl.h libjansson-dev:jansson.h
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
-    libauthen-sasl-perl:- libdigest-hmac-perl:-
+    libauthen-sasl-perl:- libdigest-hmac-perl:- libio-socket-ssl-perl:- openssl
 LINT_DEPS  := clang-format clang-tidy cppcheck
 # Without a probe: gcc's own headers of these names would satisfy one.
 FUZZ_DEPS  := clang libclang-rt-14-dev:-

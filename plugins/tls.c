@@ -22,6 +22,7 @@
  * OpenSSL is linked by the late part alone: a process that serves a client who does not encrypt
  * never loads it.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,16 +44,27 @@ struct state {
 
 /* ---- the files ---- */
 
+/* What we cannot look at may be there all the same, for those who can open it. */
+static bool
+exists(struct qp *q, const char *path)
+{
+    int fd;
+
+    if (access(path, F_OK) == 0)
+        return true;
+    fd = errno == EACCES ? qp_open_secret(q, path) : -1;
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 || errno == EACCES;
+}
+
 /* Where it is: below a configuration directory, or the absolute name itself. */
 static const char *
 find_file(struct qp *q, const char *name)
 {
-    const char *path;
+    const char *path = name[0] == '/' ? name : qp_config_path(q, name);
 
-    if (name[0] == '/')
-        return access(name, F_OK) == 0 ? name : NULL;
-    path = qp_config_path(q, name);
-    return path ? qp_strdup(q, QP_INSTANCE, path) : NULL;
+    return path && exists(q, path) ? qp_strdup(q, QP_INSTANCE, path) : NULL;
 }
 
 /* What was named has to be there; a default need not. false: qp_fail() was called. */

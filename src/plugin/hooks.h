@@ -12,6 +12,7 @@
 
 #include <qpsmtpd/auth.h>
 #include <qpsmtpd/hooks.h>
+#include <qpsmtpd/tls.h>
 
 #include "conf/config.h"
 #include "mail/transaction.h"
@@ -137,6 +138,9 @@ const char *hook_name(enum hook hook);
 
 /* hook_find - by its name for people; HOOK_NONE: there is no such hook */
 enum hook hook_find(const char *name);
+
+/* hook_config_answer - what the hook `config` says; false: nothing, so the files count */
+bool hook_config_answer(struct context *c, const char *name, struct config_value *out);
 
 /* hook_config - a configuration file: the hook `config`, then the files. The lines live as long as
  * the command. */

@@ -3,8 +3,6 @@
  *
  * One way in (take_block), one way out (receive_end); DATA and BDAT differ in what tells the end.
  */
-#include <qpsmtpd/tls.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/authres.h"

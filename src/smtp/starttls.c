@@ -1,7 +1,5 @@
 #include "smtp/starttls.h"
 
-#include <qpsmtpd/tls.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/address.h"

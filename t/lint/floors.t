@@ -50,7 +50,7 @@ for my $file (files(qr/\.[ch]\z/, 'src')) {
 }
 for my $file (files(qr/\.[ch]\z/, 'plugins')) {
     push @plugin, map { "$file:$_->[0]: $_->[2]" }
-        grep { $_->[1] eq '"' && $_->[2] =~ m{/} && $_->[2] !~ m{^\w+\.parts/\w+\.h\z} } includes($file);
+        grep { $_->[1] eq '"' && $_->[2] =~ m{/} && $_->[2] !~ m{^(?:\.\./)?[\w-]+\.(?:parts|late)/\w+\.h\z} } includes($file);
 }
 push @public, map { my $file = $_; map { "$file:$_->[0]: $_->[2]" } grep { $_->[1] eq '"' } includes($file) }
     files(qr/\.h\z/, 'include');
