@@ -36,4 +36,32 @@ bool qp_header_replace(struct qp *q, const char *name, size_t i, const char *val
 bool qp_header_delete(struct qp *q, const char *name, size_t i);
 size_t qp_header_delete_all(struct qp *q, const char *name);
 
+/* ---- byte for byte: for who signs, checks signatures, or numbers all fields ---- */
+
+struct qp_header_line {
+    const char *name; /* "": a line that is no field */
+    const char
+        *value;    /* all that follows the colon, blanks and folds too, without the last LF; of a
+                          line that is no field all of it */
+    size_t length; /* of value, which may hold NUL bytes */
+};
+
+/* qp_header_line - the i-th of all, from 0, from the top, lines that are no fields included; false
+ * when i is too large. Lives as long as the command. */
+bool qp_header_line(struct qp *q, size_t i, struct qp_header_line *out);
+
+/* qp_header_line_find - which of all is the i-th field of that name; SIZE_MAX: there is none */
+size_t qp_header_line_find(struct qp *q, const char *name, size_t i);
+
+/*
+ * qp_header_line_insert - put a field above the i-th; SIZE_MAX: below all
+ *
+ * value    begins right behind the colon: " text". Otherwise as for qp_header_add().
+ */
+bool qp_header_line_insert(struct qp *q, size_t i, const char *name, const char *value);
+/* qp_header_line_replace, qp_header_line_delete - the i-th of all; false when there is none, or no
+ * value to be replaced in a line that is no field */
+bool qp_header_line_replace(struct qp *q, size_t i, const char *value);
+bool qp_header_line_delete(struct qp *q, size_t i);
+
 #endif

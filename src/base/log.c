@@ -6,6 +6,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "base/pid.h"
+
 #define LINE_ROOM (LOG_LINE_MAX + 256)
 
 /* How often and how long a full pipe to the log is waited for before the line is given up. */
@@ -216,7 +218,7 @@ static int
 line_front(char *out, size_t room, const struct log_event *event, enum log_format format)
 {
     const char *session = event->session ? event->session : "-";
-    int pid = (int)getpid(); /* never remembered: a child would write its parent's */
+    int pid = (int)pid_self();
 
     if (event->plugin == NULL)
         return snprintf(out, room, "%d %.60s ", pid, session);

@@ -4,7 +4,8 @@
  * Owns   the grammar of that field as far as it says who wrote it, and the part about AUTH
  * Uses   mail/header, net/connection (its set of safe characters)
  * Keep   no field that a reader could take for ours passes, however its authserv-id is folded,
- *        quoted or hidden behind comments (t/unit/authres); fields of other servers stay
+ *        quoted, encoded or hidden behind comments, and whatever rules that reader leaves out
+ *        (t/unit/authres); fields of other servers stay
  *
  * Source: RFC 8601, 2.2 and 5.
  */
@@ -18,7 +19,8 @@ enum authres_auth { AUTHRES_NONE, AUTHRES_PASS, AUTHRES_FAIL };
 /*
  * authres_strip - remove the fields whose authserv-id is our_id, case ignored; how many these were
  *
- * Lines that are a field only to generous readers ("Authentication-Results : …") go as well.
+ * Lines that are a field only to generous readers ("Authentication-Results : …") go as well, and
+ * fields in which one stands behind a CR.
  */
 size_t authres_strip(struct header *h, struct str our_id);
 

@@ -131,18 +131,21 @@ put_clean(char *out, struct str line)
     return out;
 }
 
+/* What stands between the name and the value. */
+static const struct str colon_blank = {": ", 2}, colon = {":", 1};
+
 /* Whatever value holds, the result is one field. */
 static struct str
-build(struct arena *a, struct str name, struct str value)
+build(struct arena *a, struct str name, struct str between, struct str value)
 {
     /* Every LF of value may cost two bytes, LF and TAB; no other byte costs more than itself. */
-    char *raw = arena_alloc(a, name.n + 2 * value.n + sizeof ": \n");
+    char *raw = arena_alloc(a, name.n + between.n + 2 * value.n + sizeof "\n");
     char *p = raw;
 
     memcpy(p, name.p, name.n);
     p += name.n;
-    *p++ = ':';
-    *p++ = ' ';
+    memcpy(p, between.p, between.n);
+    p += between.n;
     p = put_clean(p, str_cut(&value, '\n'));
     while (value.n > 0) {
         struct str line = str_cut(&value, '\n');
@@ -247,14 +250,14 @@ header_value(const struct header *h, const struct header_field *f)
     return copy;
 }
 
-bool
-header_insert(struct header *h, size_t i, struct str name, struct str value)
+static bool
+insert(struct header *h, size_t i, struct str name, struct str between, struct str value)
 {
     struct str raw;
 
     if (name.n == 0 || name_length(name) != name.n)
         return false;
-    raw = build(h->arena, name, value);
+    raw = build(h->arena, name, between, value);
     if (i > h->n)
         i = h->n;
     reserve(h, 1);
@@ -266,7 +269,19 @@ header_insert(struct header *h, size_t i, struct str name, struct str value)
 }
 
 bool
-header_replace(struct header *h, size_t i, struct str value)
+header_insert(struct header *h, size_t i, struct str name, struct str value)
+{
+    return insert(h, i, name, colon_blank, value);
+}
+
+bool
+header_insert_exact(struct header *h, size_t i, struct str name, struct str value)
+{
+    return insert(h, i, name, colon, value);
+}
+
+static bool
+replace(struct header *h, size_t i, struct str between, struct str value)
 {
     struct header_field *f;
 
@@ -274,9 +289,21 @@ header_replace(struct header *h, size_t i, struct str value)
         return false;
     f = &h->fields[i];
     h->size -= f->raw.n;
-    *f = field_of(build(h->arena, f->name, value));
+    *f = field_of(build(h->arena, f->name, between, value));
     h->size += f->raw.n;
     return true;
+}
+
+bool
+header_replace(struct header *h, size_t i, struct str value)
+{
+    return replace(h, i, colon_blank, value);
+}
+
+bool
+header_replace_exact(struct header *h, size_t i, struct str value)
+{
+    return replace(h, i, colon, value);
 }
 
 bool

@@ -65,9 +65,13 @@ const char *header_value(const struct header *h, const struct header_field *f);
  * returns  false: name is no field name (RFC 5322, 3.6.8)
  */
 bool header_insert(struct header *h, size_t i, struct str name, struct str value);
+/* header_insert_exact - the same, but value begins right behind the colon: " text". The other puts a
+ * blank there. */
+bool header_insert_exact(struct header *h, size_t i, struct str name, struct str value);
 /* header_replace, header_remove - by index; false when i is too large, and there is no value to be
  * replaced in a line that is no field */
 bool header_replace(struct header *h, size_t i, struct str value);
+bool header_replace_exact(struct header *h, size_t i, struct str value);
 bool header_remove(struct header *h, size_t i);
 
 uint64_t header_size(const struct header *h); /* bytes of all raw texts */

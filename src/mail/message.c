@@ -22,6 +22,8 @@ struct block {
 };
 
 /* The body is what is in the file, and behind it what is in the block. */
+#define MESSAGE_DIRECT 16384 /* bytes that are worth a write to the spool file of their own */
+
 struct message {
     struct message_limits limits;
     struct header *header;
@@ -290,11 +292,14 @@ store(struct message *m, struct str bytes)
     return true;
 }
 
+/* Shall these bytes be collected? With a file, only what is too little to be written by itself. */
 static bool
 body_fits(const struct message *m, size_t more)
 {
     size_t cap = m->fd < 0 ? m->limits.size_threshold : MESSAGE_BLOCK;
 
+    if (m->fd >= 0 && more >= MESSAGE_DIRECT)
+        return false;
     return m->body.n <= cap && more <= cap - m->body.n;
 }
 
@@ -440,6 +445,12 @@ message_header(struct message *m)
     return m->header;
 }
 
+bool
+message_spool_dir(const struct message *m, int *out, struct err *e)
+{
+    return spool_dir_open(&m->limits, out, e);
+}
+
 ptrdiff_t
 message_read(const struct message *m, uint64_t offset, void *out, size_t n)
 {
@@ -463,6 +474,30 @@ message_read(const struct message *m, uint64_t offset, void *out, size_t n)
         n = m->body.n - (size_t)offset;
     memcpy(out, m->body.p + offset, n);
     return (ptrdiff_t)n;
+}
+
+struct message *
+message_draft(const struct message *m, struct arena *a)
+{
+    struct message *draft = message_new(a, &m->limits);
+
+    draft->header_complete = true;
+    return draft;
+}
+
+void
+message_take_body(struct message *m, struct message *draft)
+{
+    assert(m->trouble == MESSAGE_FINE && draft->trouble == MESSAGE_FINE);
+    if (m->fd >= 0)
+        close(m->fd);
+    block_free(&m->body);
+    m->fd = draft->fd;
+    m->stored = draft->stored;
+    m->body = draft->body;
+    draft->fd = -1;
+    draft->stored = 0;
+    draft->body = (struct block){0};
 }
 
 bool

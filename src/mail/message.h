@@ -71,8 +71,23 @@ uint64_t message_body_size(const struct message *m);
 /* message_header - its fields; before the header is complete it has none */
 struct header *message_header(struct message *m);
 
+/* message_spool_dir - spool_dir, opened with O_PATH, made when it is missing; the caller closes it */
+bool message_spool_dir(const struct message *m, int *out, struct err *e);
+
 /* message_read - bytes of the body from offset, maybe fewer than n; 0 at the end, -1 with errno */
 ptrdiff_t message_read(const struct message *m, uint64_t offset, void *out, size_t n);
+
+/*
+ * message_draft - another body for m in the making: message_put() takes its bytes, the separator line
+ * first
+ *
+ * The limits are those of m. It has no header, and its descriptor and buffers go with the arena.
+ */
+struct message *message_draft(const struct message *m, struct arena *a);
+
+/* message_take_body - the body of draft is m's from now on, all of it at once; draft is empty then.
+ * Neither may be in trouble. */
+void message_take_body(struct message *m, struct message *draft);
 
 /* message_write - header, then body, to fd (blocking); handles short writes; false with errno. EIO:
  * trouble */

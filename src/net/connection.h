@@ -40,6 +40,8 @@ struct peer {
     int listening_port; /* of this host, where local_port is a proxy's; 0: the same */
     const struct peer_note *notes; /* what is known besides, for plugins; copied */
     size_t n_notes;
+    int64_t receive_timeout_ms; /* SO_RCVTIMEO of `in`; 0: not set */
+    int wake; /* can be read when session_leave_soon() was called; 0: signals are held back instead */
     bool tls; /* it begins with a TLS handshake */
 };
 

@@ -1,6 +1,7 @@
 #include "net/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@ struct stream {
     void *layer_data;
     int64_t timeout_ms;
     const volatile sig_atomic_t *interrupt;
+    int wake;          /* -1: none */
+    int64_t direct_ms; /* SO_RCVTIMEO of `in`; 0: not set */
     struct dns *dns;
     size_t start, end; /* what is buffered of the input */
     size_t in_high;    /* how far the buffer was ever filled by this peer */
@@ -61,6 +64,8 @@ stream_reset(struct stream *s, int in, int out, int64_t timeout_ms)
     s->layer = NULL;
     s->timeout_ms = timeout_ms;
     s->interrupt = NULL;
+    s->wake = -1;
+    s->direct_ms = 0;
     s->dns = NULL;
     s->start = s->end = s->out_start = s->out_end = 0;
 }
@@ -72,9 +77,30 @@ stream_timeout_set(struct stream *s, int64_t timeout_ms)
 }
 
 void
-stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag)
+stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag, int wake)
 {
     s->interrupt = flag;
+    s->wake = wake;
+}
+
+/* The socket that this process may be waiting in, without poll(2); for the signal handler. */
+static volatile sig_atomic_t direct_in = -1;
+
+void
+stream_direct(struct stream *s, int64_t receive_timeout_ms)
+{
+    s->direct_ms = receive_timeout_ms;
+}
+
+/* It may be about to wait: then it finds that it cannot. */
+void
+stream_interrupt(void)
+{
+    int error = errno, in = direct_in, flags = in < 0 ? -1 : fcntl(in, F_GETFL);
+
+    if (flags >= 0)
+        fcntl(in, F_SETFL, flags | O_NONBLOCK);
+    errno = error;
 }
 
 void
@@ -172,6 +198,12 @@ stream_put(struct stream *s, struct str text)
 
 /* ---- input ---- */
 
+static bool
+is_interrupted(const struct stream *s, bool interruptible)
+{
+    return interruptible && s->interrupt && *s->interrupt;
+}
+
 /* Wait until it is worth to read again. POLLHUP and POLLERR count: the read tells what they mean. */
 static enum stream_status
 wait_input(struct stream *s, short events, int64_t deadline, bool interruptible)
@@ -179,9 +211,10 @@ wait_input(struct stream *s, short events, int64_t deadline, bool interruptible)
     for (;;) {
         int n;
 
-        if (interruptible && s->interrupt && *s->interrupt)
+        if (is_interrupted(s, interruptible))
             return STREAM_INTERRUPTED;
-        n = wait_peer(s, events, deadline);
+        n = wait_fd_or(s->dns, events == POLLOUT ? s->out : s->in, events,
+            interruptible ? s->wake : -1, deadline);
         if (n > 0)
             return STREAM_OK;
         if (n == 0)
@@ -203,12 +236,55 @@ receive_some(struct stream *s, short *events)
     return s->layer ? s->layer->read(s->layer_data, to, room, events) : read(s->in, to, room);
 }
 
+/* Is the socket's own time limit as good as the deadline? Not for the rest of a line that came slowly. */
+static bool
+can_wait_inside(const struct stream *s, int64_t deadline)
+{
+    return s->direct_ms && !s->layer && !dns_busy(s->dns) &&
+           clock_left(deadline) >= s->direct_ms - s->direct_ms / 16;
+}
+
+/* Wait and read in one call. STREAM_INTERRUPTED: ask poll(2). */
+static enum stream_status
+receive_inside(struct stream *s, bool interruptible)
+{
+    ssize_t n = -1;
+    int error = EAGAIN;
+
+    direct_in = s->in;
+    if (!is_interrupted(s, interruptible)) {
+        n = recv(s->in, s->in_buffer + s->end, STREAM_IN - s->end, 0);
+        error = errno;
+    }
+    direct_in = -1;
+    if (n > 0) {
+        s->end += (size_t)n;
+        if (s->in_high < s->end)
+            s->in_high = s->end;
+        return STREAM_OK;
+    }
+    if (n == 0)
+        return STREAM_EOF;
+    s->direct_ms = 0; /* time is over, or it does not wait any more: poll(2) sorts it out */
+    if (error == EINTR || error == EAGAIN)
+        return STREAM_INTERRUPTED;
+    s->error = error;
+    return STREAM_ERROR;
+}
+
 /* Read once, behind what is buffered. The buffer has room. */
 static enum stream_status
 read_some(struct stream *s, int64_t deadline, bool interruptible)
 {
     bool ready = s->layer; /* poll(2) does not see what a layer holds */
     short events = POLLIN;
+
+    if (can_wait_inside(s, deadline) && stream_flush(s) == STREAM_OK) {
+        enum stream_status status = receive_inside(s, interruptible);
+
+        if (status != STREAM_INTERRUPTED)
+            return status;
+    }
 
     for (;;) {
         enum stream_status status = stream_flush(s);
@@ -396,6 +472,12 @@ stream_layer_push(struct stream *s, const struct stream_layer *layer, void *data
     if (status == STREAM_TIMEOUT)
         s->timed_out = true; /* nothing may follow: the peer would read it as what it is not */
     return status;
+}
+
+bool
+stream_end(struct stream *s)
+{
+    return stream_flush(s) == STREAM_OK && !s->layer && s->start == s->end;
 }
 
 void

@@ -44,8 +44,19 @@ void stream_reset(struct stream *s, int in, int out, int64_t timeout_ms);
 void stream_timeout_set(struct stream *s, int64_t timeout_ms);
 
 /* stream_interruptible - while *flag is not 0, stream_line() does not wait for a line to begin. For
- * servers that drain; flag is borrowed, NULL: never. */
-void stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag);
+ * servers that drain; flag is borrowed, NULL: never. wake: -1, or a descriptor that can be read from then
+ * on, for a process that does not hold its signals back. */
+void stream_interruptible(struct stream *s, const volatile sig_atomic_t *flag, int wake);
+
+/*
+ * stream_direct - until stream_reset(): a read of `in` ends by itself after that long (SO_RCVTIMEO), so
+ * waits of that length need no poll(2). 0: it does not
+ *
+ * Who interrupts such a stream sets the flag and calls stream_interrupt(): async-signal-safe, for the one
+ * stream of this process that is being read.
+ */
+void stream_direct(struct stream *s, int64_t receive_timeout_ms);
+void stream_interrupt(void);
 
 /* stream_dns - whose answers are read while the stream waits for its peer; until stream_reset().
  * Borrowed, NULL: nobody's. */
@@ -115,6 +126,10 @@ bool stream_unread(struct stream *s);
 
 /* stream_error - why STREAM_ERROR; valid until the next call */
 const char *stream_error(const struct stream *s);
+
+/* stream_end - flush, and say that nothing follows: for a peer that has said so itself, and of whom
+ * nothing is left to read. true: that was all; false: stream_finish() is needed */
+bool stream_end(struct stream *s);
 
 /*
  * stream_finish - end politely: flush, half close, and read away up to 64 KiB during at most

@@ -21,6 +21,10 @@
  */
 int wait_fd(struct dns *d, int fd, short events, int64_t deadline);
 
+/* wait_fd_or - the same, but when `wake` (-1: none) can be read it is as if a signal had come: -1 and
+ * EINTR */
+int wait_fd_or(struct dns *d, int fd, short events, int wake, int64_t deadline);
+
 /*
  * wait_answer - until the question is answered, or the deadline has come
  *

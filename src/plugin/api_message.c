@@ -103,6 +103,56 @@ qp_header_delete_all(struct qp *q, const char *name)
     return n;
 }
 
+bool
+qp_header_line(struct qp *q, size_t i, struct qp_header_line *out)
+{
+    const struct header *h = header_of(q);
+    const struct header_field *f = h ? header_at(h, i) : NULL;
+    struct str value;
+
+    if (!f)
+        return false;
+    value = f->name.n > 0 ? str_from(f->raw, f->name.n + 1) : f->raw;
+    if (value.n > 0 && value.p[value.n - 1] == '\n')
+        value.n--;
+    *out = (struct qp_header_line){
+        arena_dup(q->context->command, f->name), arena_dup(q->context->command, value), value.n};
+    return true;
+}
+
+size_t
+qp_header_line_find(struct qp *q, const char *name, size_t i)
+{
+    const struct header *h = header_of(q);
+    size_t index;
+
+    return h && header_find(h, str_of(name), i, &index) ? index : SIZE_MAX;
+}
+
+bool
+qp_header_line_insert(struct qp *q, size_t i, const char *name, const char *value)
+{
+    struct header *h = header_of(q);
+
+    return h && header_insert_exact(h, i, str_of(name), str_of(value));
+}
+
+bool
+qp_header_line_replace(struct qp *q, size_t i, const char *value)
+{
+    struct header *h = header_of(q);
+
+    return h && header_replace_exact(h, i, str_of(value));
+}
+
+bool
+qp_header_line_delete(struct qp *q, size_t i)
+{
+    struct header *h = header_of(q);
+
+    return h && header_remove(h, i);
+}
+
 uint64_t
 qp_body_size(struct qp *q)
 {
@@ -194,6 +244,47 @@ qp_body_line(struct qp *q, struct qp_body_cursor *c, char *line, size_t room, si
             return true;
         }
     }
+}
+
+struct qp_body_draft {
+    struct message *message;
+};
+
+struct qp_body_draft *
+qp_body_draft(struct qp *q)
+{
+    struct qp_body_draft *draft;
+
+    if (!message_of(q))
+        return NULL;
+    draft = arena_alloc(q->context->txn->arena, sizeof *draft);
+    draft->message = message_draft(message_of(q), q->context->txn->arena);
+    message_put(draft->message, STR("\n"));
+    return draft;
+}
+
+bool
+qp_body_put(struct qp_body_draft *draft, const void *bytes, size_t n)
+{
+    bool fine = message_trouble(draft->message) == MESSAGE_FINE;
+
+    message_put(draft->message, (struct str){bytes, n});
+    if (fine && message_trouble(draft->message) != MESSAGE_FINE)
+        log_at(LOG_LEVEL_ERROR, "the new body cannot be kept: %s",
+            message_trouble(draft->message) == MESSAGE_TOO_BIG ? "it is larger than databytes"
+                                                               : message_error(draft->message));
+    return message_trouble(draft->message) == MESSAGE_FINE;
+}
+
+bool
+qp_body_replace(struct qp *q, struct qp_body_draft *draft)
+{
+    struct message *m = message_of(q);
+
+    if (!m || message_trouble(m) != MESSAGE_FINE || message_trouble(draft->message) != MESSAGE_FINE)
+        return false;
+    message_take_body(m, draft->message);
+    return true;
 }
 
 bool

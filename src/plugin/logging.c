@@ -11,6 +11,7 @@
 
 #include <qpsmtpd/plugin.h>
 
+#include "base/pid.h"
 #include "base/log.h"
 
 bool
@@ -43,7 +44,7 @@ qp_log_init(struct qp *q, int argc, const char *const argv[])
 const char *
 qp_log_front(char out[32], const struct qp_log_event *event)
 {
-    snprintf(out, 32, "%ld %s", (long)getpid(), event->session ? event->session : "-");
+    snprintf(out, 32, "%ld %s", (long)pid_self(), event->session ? event->session : "-");
     return out;
 }
 

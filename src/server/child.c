@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,8 +29,9 @@ struct state {
     struct child *child;
     struct session *session;
     int epoll;
-    int taken;  /* connections so far */
-    bool ended; /* nobody listens any more */
+    int64_t receive_timeout_ms; /* of each accepted socket; 0: none */
+    int taken;                  /* connections so far */
+    bool ended;                 /* nobody listens any more */
     bool short_of_resources;
 };
 
@@ -65,7 +65,7 @@ static bool
 prepare_signals(void)
 {
     struct sigaction sa = {.sa_handler = on_leave, .sa_flags = SA_RESTART};
-    sigset_t waiting;
+    sigset_t none;
 
     leave.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (leave.fd < 0)
@@ -75,10 +75,8 @@ prepare_signals(void)
     sigaction(SIGTERM, &sa, NULL);
     signal(SIGINT, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
-    /* Let in by net/wait and turn(), so that none comes between a look and a wait. */
-    sigemptyset(&waiting);
-    sigaddset(&waiting, SIGTERM);
-    sigprocmask(SIG_SETMASK, &waiting, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* none gets lost: leave.fd wakes whoever waits */
     return true;
 }
 
@@ -170,6 +168,8 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         .sequence = claim->sequence,
         .from_ip = claim->from_ip,
         .from_ip_max = o->max_from_ip,
+        .receive_timeout_ms = s->receive_timeout_ms,
+        .wake = leave.fd,
         .tls = c->tls,
     };
 
@@ -229,14 +229,13 @@ static void
 admit(struct state *s, struct client *c)
 {
     struct child *child = s->child;
-    int max = child->options->max_from_ip, on = 1;
+    int max = child->options->max_from_ip;
     struct claim claim = scoreboard_claim(child->board, child->slot, &c->ip, c->port, max);
 
     if (!claim.admitted) {
         refuse_crowd(c, &claim, max);
         return;
     }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     fault_client(c->fd);
     serve(s, c, &claim);
     dns_end(child->service->dns); /* also of a client that the rules have sent away */
@@ -326,6 +325,20 @@ prepare_process(const struct child *c)
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + c->nice);
 }
 
+/* Accepted sockets inherit it, so no client costs a call. */
+static void
+limit_receiving(struct state *s)
+{
+    const struct listeners *l = s->child->listeners;
+    int64_t ms = session_receive_timeout(s->session);
+    struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+    for (size_t i = 0; ms && i < l->n; i++)
+        if (setsockopt(l->v[i].fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
+            ms = 0;
+    s->receive_timeout_ms = ms;
+}
+
 int
 child_run(struct child *c)
 {
@@ -345,6 +358,7 @@ child_run(struct child *c)
     s.session = session_open(c->service->config, c->service->host);
     if (!s.session) /* the log says why; the listener waits before it tries again */
         return 111;
+    limit_receiving(&s);
     while (goes_on(&s))
         turn(&s);
     scoreboard_leave(c->board, c->slot);

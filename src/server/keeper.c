@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "conf/config.h"
@@ -204,13 +205,14 @@ keeper_open(struct keeper *k, const char *const config_dirs[], struct err *e)
     }
     close(pair[1]);
     k->fd = pair[0];
+    k->pid = pid;
     return true;
 }
 
 int
 keeper_ask(void *data, const char *path)
 {
-    const struct keeper *k = data;
+    struct keeper *k = data;
     size_t n = strlen(path);
     struct answer a = {.error = EACCES};
     int fd = -1;
@@ -221,8 +223,19 @@ keeper_ask(void *data, const char *path)
                 close(fd);
             a.error = EACCES;
         }
+    k->used = k->used || fd >= 0;
     errno = fd >= 0 ? 0 : a.error;
     return fd;
+}
+
+void
+keeper_end(struct keeper *k)
+{
+    if (k->fd < 0)
+        return;
+    keeper_leave(k);
+    while (waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
 }
 
 void

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -131,7 +132,9 @@ start_listening(struct listener *l, const struct place *p, bool v6only)
     const struct sockaddr *sa = (const struct sockaddr *)&p->sa;
     int on = 1, only = v6only;
 
-    if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+    /* TCP_NODELAY: accepted sockets inherit it; replies leave in one piece anyway. */
+    if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
         return false;
     if (sa->sa_family == AF_INET6 &&
         setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) < 0)

@@ -73,6 +73,8 @@ open_as_user(struct daemon *d, struct err *e)
         return false;
     if (o->tcprules && !tcprules_open(&d->tcprules, o->tcprules, e))
         return false;
+    if (!d->keeper.used)
+        keeper_end(&d->keeper);
     d->board = scoreboard_open((size_t)o->children, e);
     return d->board != NULL;
 }

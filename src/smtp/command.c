@@ -130,6 +130,7 @@ command_too_long(struct session *s)
 {
     s->conn.commands++;
     log_at(LOG_LEVEL_NOTICE, "line too long: more than %d bytes", COMMAND_LINE_MAX);
+    s->auth.exposed = true; /* it may have been an AUTH */
     s->context.args = "";
     return minor_unrecognized(s, "", "", "Line too long");
 }

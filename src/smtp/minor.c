@@ -47,6 +47,7 @@ minor_quit(struct session *s, const char *args)
 
     (void)args;
     s->end = SESSION_QUIT;
+    s->said_quit = true;
     if (r.rc == QP_DONE)
         return (struct reply){.more = r.replies, .close = true};
     return REPLY_CLOSE(221, "2.0.0",

@@ -21,6 +21,7 @@ void
 session_leave_soon(void)
 {
     leave.soon = 1;
+    stream_interrupt();
 }
 
 /* ---- what every command needs ---- */
@@ -214,7 +215,8 @@ disconnect(struct session *s)
     hook_run(&s->context, HOOK_DISCONNECT, NULL);
     session_end_transaction(s);
     hook_run(&s->context, HOOK_POST_CONNECTION, NULL);
-    stream_finish(s->stream, DRAIN_MS);
+    if (!s->said_quit || !stream_end(s->stream))
+        stream_finish(s->stream, DRAIN_MS);
 }
 
 /* DATABYTES of tcprules overrides the file, for this connection; what is no number means no limit
@@ -262,7 +264,8 @@ begin(struct session *s, const struct peer *p)
     s->in = p->in;
     s->out = p->out;
     stream_reset(s->stream, p->in, p->out, s->common.command_timeout_ms);
-    stream_interruptible(s->stream, &leave.soon);
+    stream_interruptible(s->stream, &leave.soon, p->wake ? p->wake : -1);
+    stream_direct(s->stream, p->receive_timeout_ms);
     stream_dns(s->stream, host_dns(s->context.host));
     connection_begin(&s->conn, s->conn_arena, s->stream, p);
     log_session_set(s->conn.id);
@@ -275,7 +278,7 @@ begin(struct session *s, const struct peer *p)
         .me = s->common.me,
         .address_rules = ADDRESS_STRICT};
     s->auth = (struct auth){.offered = false};
-    s->leaving = false;
+    s->leaving = s->said_quit = false;
     s->end = SESSION_QUIT;
     hook_session(c->host, c);
     begin_transaction(s);
@@ -307,6 +310,14 @@ forget(struct session *s)
     arena_reset(s->conn_arena);
     dns_end(host_dns(s->context.host));
     log_session_set(NULL);
+}
+
+int64_t
+session_receive_timeout(const struct session *s)
+{
+    const struct settings *c = &s->common;
+
+    return c->command_timeout_ms == c->data_timeout_ms ? c->command_timeout_ms : 0;
 }
 
 enum session_end

@@ -37,6 +37,10 @@ bool session_check(struct config *config, struct host *host, struct err *e);
 struct session *session_open(struct config *config, struct host *host);
 void session_close(struct session **s);
 
+/* session_receive_timeout - SO_RCVTIMEO that suits the configuration, in ms; 0: none does, because commands
+ * and data have different limits */
+int64_t session_receive_timeout(const struct session *s);
+
 /* session_run - serve one client. Descriptors of p are not closed, but the socket is half closed.
  */
 enum session_end session_run(struct session *s, const struct peer *p);

@@ -46,6 +46,7 @@ struct session {
     struct auth auth;
     int in, out;                          /* descriptors of the client; for the TLS layer alone */
     const struct qp_tls_offer *tls_offer; /* between STARTTLS and its handshake */
+    bool said_quit;                       /* the client did */
     bool leaving;                         /* the connection ends after the reply that is due */
     enum session_end end;
 };

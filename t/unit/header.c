@@ -201,6 +201,23 @@ fields_go_where_they_are_put(void **state)
 }
 
 static void
+exact_values_begin_behind_the_colon(void **state)
+{
+    struct header *h = parsed(*state, STR("A: 1\nbroken\n"));
+
+    assert_true(header_insert_exact(h, 1, STR("B"), STR("2")));
+    assert_true(header_insert_exact(h, SIZE_MAX, STR("C"), STR(" \t3\n\n4")));
+    assert_false(header_insert_exact(h, 0, STR("a b"), STR(" v")));
+    expect_text(*state, h, STR("A: 1\nB:2\nbroken\nC: \t3\n\t4\n"));
+    assert_true(header_replace_exact(h, 0, STR("  x\r\n y")));
+    assert_false(header_replace_exact(h, 2, STR(" x")));
+    assert_false(header_replace_exact(h, 4, STR(" x")));
+    assert_true(header_replace_exact(h, 3, STR("")));
+    expect_text(*state, h, STR("A:  x\n y\nB:2\nbroken\nC:\n"));
+    assert_int_equal(header_size(h), sizeof "A:  x\n y\nB:2\nbroken\nC:\n" - 1);
+}
+
+static void
 hops_are_received_and_delivered_to(void **state)
 {
     struct header *h = parsed(
@@ -224,6 +241,7 @@ main(void)
         TEST(what_is_added_stays_one_field),
         TEST(no_field_gets_a_name_that_is_none),
         TEST(fields_go_where_they_are_put),
+        TEST(exact_values_begin_behind_the_colon),
         TEST(hops_are_received_and_delivered_to),
     };
 

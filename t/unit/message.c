@@ -494,6 +494,55 @@ descriptors_go_with_the_arena(void **state)
     assert_int_equal(entries("/proc/self/fd"), before);
 }
 
+static void
+another_body_takes_the_place_at_once(void **state)
+{
+    static const size_t thresholds[] = {0, 1000, 1 << 20};
+    struct fixture *f = *state;
+    struct str big = {noise(f->arena, 300000), 300000};
+
+    for (size_t i = 0; i < 9; i++) {
+        size_t before = entries("/proc/self/fd");
+        struct message *m, *draft;
+        int fd = scratch_file(f, 0);
+
+        f->limits.size_threshold = thresholds[i % 3];
+        m = message_new(f->arena, &f->limits);
+        message_put(m, STR("A: b\n\nold"));
+        message_put(m, i < 3 ? STR("") : big);
+        draft = message_draft(m, f->arena);
+        assert_false(message_put(draft, STR("\n")));
+        assert_false(message_put(draft, i < 6 ? big : STR("no: field\n\nnew")));
+        assert_int_equal(message_body_size(m), 4 + (i < 3 ? 0 : big.n));
+        message_take_body(m, draft);
+        assert_int_equal(message_body_size(draft), 0);
+        assert_true(message_write(m, fd));
+        expect_file(fd, STR("A: b\n\n"), i < 6 ? big : STR("no: field\n\nnew"));
+        close(fd);
+        arena_reset(f->arena);
+        assert_int_equal(entries("/proc/self/fd"), before);
+        big.p = noise(f->arena, big.n);
+    }
+}
+
+static void
+a_draft_has_the_limits_of_its_message(void **state)
+{
+    struct fixture *f = *state;
+    struct message *m, *draft;
+
+    f->limits.max_bytes = 20;
+    m = message_new(f->arena, &f->limits);
+    message_put(m, STR("A: b\n\nold"));
+    draft = message_draft(m, f->arena);
+    message_put(draft, STR("\n0123456789012345678"));
+    assert_int_equal(message_trouble(draft), MESSAGE_FINE);
+    message_put(draft, STR("x"));
+    assert_int_equal(message_trouble(draft), MESSAGE_TOO_BIG);
+    assert_int_equal(message_trouble(m), MESSAGE_FINE);
+    expect_body(m, STR("\nold"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -514,6 +563,8 @@ main(void)
         TEST(a_header_is_bounded),
         TEST(a_message_without_header_may_be_large),
         TEST(descriptors_go_with_the_arena),
+        TEST(another_body_takes_the_place_at_once),
+        TEST(a_draft_has_the_limits_of_its_message),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

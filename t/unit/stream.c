@@ -187,9 +187,9 @@ a_raised_flag_stops_only_waits_for_a_new_line(void **state)
     volatile sig_atomic_t flag = 1;
     char line[64];
 
-    stream_interruptible(e->s, &flag);
+    stream_interruptible(e->s, &flag, -1);
     assert_int_equal(next_line(e, 100, line), STREAM_INTERRUPTED);
-    stream_interruptible(e->s, NULL);
+    stream_interruptible(e->s, NULL, -1);
 }
 
 #define ON_BOTH(f)                                                                                 \
