@@ -32,6 +32,8 @@
 
 #define ALIGN alignof(max_align_t)
 
+#define FORMAT_FIRST 512 /* texts that are shorter are formatted once */
+
 /* A session of ordinary mail fits into the first block; a list of a million lines takes few. */
 #define BLOCK_FIRST ((size_t)16 << 10)
 #define BLOCK_MAX   ((size_t)256 << 10)
@@ -240,17 +242,21 @@ arena_dup(struct arena *a, struct str s)
 char *
 arena_vprintf(struct arena *a, const char *format, va_list ap)
 {
+    char first[FORMAT_FIRST];
     va_list again;
     char *text;
     int n;
 
     va_copy(again, ap);
-    n = vsnprintf(NULL, 0, format, again);
+    n = vsnprintf(first, sizeof first, format, again);
     va_end(again);
     if (n < 0) /* longer than INT_MAX */
         give_up(a->name);
     text = take(a, (size_t)n + 1, TEXT_ALIGN);
-    vsnprintf(text, (size_t)n + 1, format, ap);
+    if ((size_t)n < sizeof first)
+        memcpy(text, first, (size_t)n);
+    else
+        vsnprintf(text, (size_t)n + 1, format, ap);
     return text;
 }
 

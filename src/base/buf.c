@@ -2,7 +2,8 @@
 
 #include <stdio.h>
 
-#define ROOM_FIRST 64
+#define ROOM_FIRST   64
+#define FORMAT_FIRST 512 /* bytes that are formatted once, and then copied */
 
 /*
  * Make room for more bytes and the NUL; returns how many of them may be written. Nothing may follow
@@ -67,18 +68,20 @@ buf_putc(struct buf *b, char c)
 void
 buf_printf(struct buf *b, const char *format, ...)
 {
+    char first[FORMAT_FIRST];
     va_list ap, again;
     size_t n;
     int length;
 
     va_start(ap, format);
     va_copy(again, ap);
-    length = vsnprintf(NULL, 0, format, again);
+    length = vsnprintf(first, sizeof first, format, again);
     va_end(again);
-    if (length < 0)
+    if (length < 0) {
         b->overflow = true;
-    n = length > 0 ? reserve(b, (size_t)length) : 0;
-    if (n > 0) {
+    } else if ((size_t)length < sizeof first) {
+        buf_put(b, (struct str){first, (size_t)length});
+    } else if ((n = reserve(b, (size_t)length)) > 0) {
         vsnprintf(b->p + b->n, n + 1, format, ap);
         b->n += n;
     }

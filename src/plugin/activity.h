@@ -10,8 +10,10 @@
 
 #include <stdint.h>
 
+#define ACTIVITY_PLUGIN 48
+
 struct activity {
-    char plugin[48]; /* as in config/plugins, cut; "" between hooks */
+    char plugin[ACTIVITY_PLUGIN]; /* as in config/plugins, cut; "" between hooks */
     char hook[24];
     char session[12]; /* id of the session; "" when idle */
     char encrypted;   /* the client would read a plain last word as garbage */

@@ -92,7 +92,16 @@ invoke(struct qp *q, const struct hook_args *a)
     return QP_DECLINED;
 }
 
-/* What the listener reads when this process has died. */
+static void
+note_hook(struct activity *a, const char *name)
+{
+    size_t n = strnlen(name, sizeof a->hook - 1);
+
+    memcpy(a->hook, name, n);
+    a->hook[n] = '\0';
+}
+
+/* What the listener reads when this process has died. Before and behind each handler: no formatting. */
 static void
 note_activity(struct host *h, const struct instance *instance, enum hook hook)
 {
@@ -100,11 +109,11 @@ note_activity(struct host *h, const struct instance *instance, enum hook hook)
 
     if (!a)
         return;
-    snprintf(a->plugin, sizeof a->plugin, "%s", instance ? instance->name : "");
-    snprintf(a->hook, sizeof a->hook, "%s",
-        hook != HOOK_NONE ? names[hook]
-        : instance        ? "init"
-                          : "");
+    if (instance)
+        memcpy(a->plugin, instance->activity_name, sizeof a->plugin);
+    else
+        a->plugin[0] = '\0';
+    note_hook(a, hook != HOOK_NONE ? names[hook] : instance ? "init" : "");
     a->since_ms = clock_ms();
 }
 
@@ -245,22 +254,26 @@ hook_transaction(struct host *h)
 
 /* ---- configuration ---- */
 
-enum config_status
-hook_config(struct context *c, const char *name, struct config_value *out, struct err *e)
+bool
+hook_config_answer(struct context *c, const char *name, struct config_value *out)
 {
     struct host *h = c->host;
     struct config_lines answer = {.arena = c->command};
     struct hook_result r;
 
     if (!hook_used(h, HOOK_CONFIG) || h->configuring)
-        return config_get(c->config, name, out, e);
+        return false;
     h->configuring = true;
     r = hook_run(c, HOOK_CONFIG, &(struct hook_args){.text = name, .answer = &answer});
     h->configuring = false;
-    if (r.rc != QP_OK)
-        return config_get(c->config, name, out, e);
     *out = (struct config_value){answer.line, answer.n};
-    return CONFIG_OK;
+    return r.rc == QP_OK;
+}
+
+enum config_status
+hook_config(struct context *c, const char *name, struct config_value *out, struct err *e)
+{
+    return hook_config_answer(c, name, out) ? CONFIG_OK : config_get(c->config, name, out, e);
 }
 
 /* ---- logging ---- */

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -271,6 +272,7 @@ load_line(struct host *h, const char *const dirs[], const struct qp_line *line, 
     if (!load_object(h, dirs, &entry, instance, e))
         return false;
     instance->name = entry.argv[0];
+    snprintf(instance->activity_name, sizeof instance->activity_name, "%s", instance->name);
     instance->line = line;
     instance->log_absolute = -1;
     instance->log_wants = LOG_LEVEL_DEBUG;

@@ -21,8 +21,9 @@ struct object {
 };
 
 struct instance {
-    size_t index;     /* in struct host */
-    const char *name; /* first word of the line: check_relay:1 */
+    size_t index;                        /* in struct host */
+    const char *name;                    /* first word of the line: check_relay:1 */
+    char activity_name[ACTIVITY_PLUGIN]; /* the same, cut, as struct activity has it */
     struct qp_plugin
         plugin; /* a copy of what the .so exports; handlers that it is too old for are NULL */
     struct object object;

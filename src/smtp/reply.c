@@ -41,16 +41,21 @@ trailing_status(struct str *text, int code)
 static void
 put_line(struct buf *out, int code, char separator, struct str status, struct str line)
 {
-    size_t start = out->n;
+    const char head[] = {
+        (char)('0' + code / 100), (char)('0' + code / 10 % 10), (char)('0' + code % 10), separator};
+    size_t room = LINE_MAX_BYTES - sizeof head - (status.n ? status.n + 1 : 0), start;
 
-    buf_printf(out, "%03d%c", code, separator);
-    if (status.n)
-        buf_printf(out, "%.*s ", STR_ARG(status));
-    line.n =
-        line.n < LINE_MAX_BYTES - (out->n - start) ? line.n : LINE_MAX_BYTES - (out->n - start);
-    for (size_t i = 0; i < line.n; i++)
-        buf_putc(out, ascii_control(line.p[i]) ? '?' : line.p[i]);
-    buf_puts(out, "\r\n");
+    buf_put(out, (struct str){head, sizeof head});
+    if (status.n) {
+        buf_put(out, status);
+        buf_putc(out, ' ');
+    }
+    start = out->n;
+    buf_put(out, (struct str){line.p, line.n < room ? line.n : room});
+    for (size_t i = start; i < out->n; i++)
+        if (ascii_control(out->p[i]))
+            out->p[i] = '?';
+    buf_put(out, STR("\r\n"));
 }
 
 void
