@@ -162,6 +162,7 @@ $(OUT)plugins/tls.late.so: LDLIBS += -lssl -lcrypto
 $(OUT)plugins/auth/auth_flat_file.so: LDLIBS += -lcrypt
 $(OUT)plugins/auth/auth_vpopmail_sql.so: LDLIBS += -lcrypt
 $(OUT)plugins/auth/auth_ldap_bind.late.so: LDLIBS += -lldap -llber
+$(OUT)plugins/auth/sasldb.so: LDLIBS += -lsasl2 -lcrypt
 $(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
 $(OUT)plugins/uribl.so: LDLIBS += -lpsl
 $(OUT)plugins/http_config.so: LDLIBS += -lcurl
@@ -231,6 +232,16 @@ $(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \
 $(BUILD)/t/fuzz/smtp_reply $(BUILD)/smtp_reply: $(BUILD)/plugins/queue/nexthop.parts/reply.o
 $(BUILD)/t/fuzz/smtp_text $(BUILD)/smtp_text: $(BUILD)/plugins/queue/nexthop.parts/text.o
 $(BUILD)/t/fuzz/uribl $(BUILD)/uribl: $(call objects,$(filter plugins/uribl.parts/%,$(PARTS_C)))
+$(BUILD)/t/fuzz/ldap_template $(BUILD)/ldap_template: \
+    $(BUILD)/plugins/auth/auth_ldap_bind.parts/template.o
+$(BUILD)/t/fuzz/bsmtp $(BUILD)/bsmtp: \
+    $(call objects,$(filter plugins/queue/exim-bsmtp.parts/%,$(PARTS_C)))
+$(BUILD)/t/unit/postfix_records: \
+    $(call objects,$(filter plugins/queue/postfix-queue.parts/%,$(PARTS_C)))
+$(BUILD)/t/fuzz/spamassassin $(BUILD)/spamassassin: $(BUILD)/plugins/spamassassin.parts/answer.o
+$(BUILD)/t/fuzz/scanner $(BUILD)/scanner: $(BUILD)/plugins/virus/scanner.parts/product.o \
+    $(BUILD)/plugins/virus/clamdscan.parts/answer.o
+$(BUILD)/t/fuzz/milter $(BUILD)/milter: $(call objects,plugins/milter.parts/packet.c)
 $(BUILD)/t/fuzz/url $(BUILD)/url: $(BUILD)/plugins/http.parts/url.o
 $(BUILD)/t/fuzz/rspamd $(BUILD)/rspamd: $(BUILD)/plugins/rspamd.late/reply.o
 $(BUILD)/t/fuzz/rspamd $(BUILD)/rspamd: LDLIBS += -ljansson -lm
@@ -339,7 +350,7 @@ INSTALL_DATA     = $(call same_name,$(wildcard include/qpsmtpd/*.h),$(includedir
     $(foreach n,3 5 7 8,$(call same_name,$(call pages,$(n)),$(mandir)/man$(n))) \
     $(call plugin_page,$(wildcard $(INSTALLABLE:.c=.7)),$(mandir)/man7) \
     $(BUILD)/qpsmtpd.pc:$(libdir)/pkgconfig/qpsmtpd.pc \
-    $(call same_path,$(CONFIG_FILES) t/lib/Qpsmtpd/Test.pm t/lib/Qpsmtpd/DNS.pm,$(share))
+    $(call same_path,$(CONFIG_FILES) $(addprefix t/lib/Qpsmtpd/,Test.pm DNS.pm Peer.pm),$(share))
 INSTALLED        = $(INSTALL_PROGRAMS) $(INSTALL_PLUGINS) $(INSTALL_DATA)
 OUR_DIRS         = $(libdir)/qpsmtpd $(includedir)/qpsmtpd $(share)
 
@@ -381,7 +392,8 @@ clean: ## remove everything that was built
 BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libcmph-dev:cmph.h libpcre2-dev:pcre2.h \
     libsasl2-dev:sasl/sasl.h libsasl2-2:- libsasl2-modules:- libpsl-dev:libpsl.h \
     libmaxminddb-dev:maxminddb.h libssl-dev:openssl/ssl.h openssl \
-    libcurl4-openssl-dev:curl/curl.h libjansson-dev:jansson.h
+    libcurl4-openssl-dev:curl/curl.h libjansson-dev:jansson.h libldap-dev:ldap.h \
+    libmariadb-dev:mariadb/mysql.h libpq-dev:postgresql/libpq-fe.h libsasl2-modules-db:-
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
     libauthen-sasl-perl:- libdigest-hmac-perl:- libio-socket-ssl-perl:- openssl

@@ -3,7 +3,7 @@
  *
  * With it come args.h (words behind the plugin's name), config.h (files and tables), connection.h,
  * envelope.h, hooks.h and notes.h. Further headers by subject: header.h (header fields), body.h (the
- * message), dns.h, auth.h, process.h (run a program), regex.h, client.h.
+ * message), dns.h, auth.h, process.h (run a program), peer.h (ask a daemon), regex.h, client.h.
  * The manual page is qpsmtpd-plugin(3); a complete plugin stands there.
  *
  * Texts that are given out are NUL-terminated and valid as long as the scope told beside them.
