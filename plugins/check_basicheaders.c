@@ -9,7 +9,7 @@
  *     reject 0|1|naughty, reject_type ...      <qpsmtpd/reject.h>, default 1 perm
  *   hook data_post: the failures below, else QP_DECLINED. A Date that nobody can read is no
  * failure. Only as headers: fields that may stand once (RFC 5322, 3.6) and a required From must
- *                   hold an address; immune clients are not asked; each failure costs karma.
+ *                   hold an address; immune clients need only send a message; each failure costs karma.
  */
 #include <ctype.h>
 #include <string.h>
@@ -284,15 +284,22 @@ check_date(struct qp *q, const struct conf *c)
     return NULL;
 }
 
+/* Is there a message at all? Not even whitelisted clients may send none (1.00). */
+static const char *
+check_presence(struct qp *q, const struct conf *c)
+{
+    if (qp_body_size(q) == 0 && !(c->strict && has_header(q)))
+        return c->texts->no_data;
+    return c->strict && !has_header(q) ? c->texts->no_header : NULL;
+}
+
 static const char *
 first_failure(struct qp *q, const struct conf *c)
 {
-    const char *text;
+    const char *text = check_presence(q, c);
 
-    if (qp_body_size(q) == 0 && !(c->strict && has_header(q)))
-        return c->texts->no_data;
-    if (c->strict && !has_header(q))
-        return c->texts->no_header;
+    if (text || (c->strict && qp_immune(q)))
+        return text;
     if ((text = check_required(q, c)) || (c->strict && (text = check_single(q))))
         return text;
     return check_date(q, c);
@@ -347,11 +354,8 @@ static enum qp_rc
 on_data_post(struct qp *q)
 {
     const struct conf *c = qp_instance(q);
-    const char *text;
+    const char *text = first_failure(q, c);
 
-    if (c->strict && qp_immune(q))
-        return QP_DECLINED;
-    text = first_failure(q, c);
     if (!text)
         return QP_DECLINED;
     if (c->strict)

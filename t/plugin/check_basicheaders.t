@@ -118,6 +118,9 @@ like reply_to($d, 'Subject: x'), qr/^250 /, 'reject naughty leaves it to the plu
 
 $d = session('headers', relayclients => '127.0.0.1');
 like reply_to($d, 'Subject: x'), qr/^250 /, 'who may relay is not asked';
+like $d->deliver('a@client.test', 'b@example.test', ''), qr/^554 .*You must send some data first/,
+    '... but must send a message';
+like $d->deliver('a@client.test', 'b@example.test', "\nbody\n"), qr/^554 .*Headers are missing/, '... with a header';
 $d = session('check_basicheaders', relayclients => '127.0.0.1');
 like reply_to($d, 'Subject: x'), qr/^554 /, 'r356 asked everybody';
 

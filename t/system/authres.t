@@ -55,6 +55,11 @@ for my $forged (
     "Authentication-Results: (a (nested \\) one)) mx.example.test (b); spf=pass",
     "Authentication-Results: \"mx.example.test\"; spf=pass",
     "Authentication-Results: \"mx.example\\.test\"; spf=pass",
+    "Authentication-Results: mx.\n example.test; spf=pass",
+    "Authentication-Results: (a (b) mx.example.test; spf=pass )",
+    "Authentication-Results: =?us-ascii?q?mx=2Eexample=2Etest=3B_spf=3Dpass?=",
+    "Authentication-Results: mx\xef\xbc\x8eexample.test; spf=pass",
+    "garbage line\nAuthentication-Results: mx.example.test; spf=pass",
 ) {
     is +(fields("a: b\n$forged\nc: d\n"))[0], $ours, $forged =~ s/\n/ /gr;
 }
@@ -70,5 +75,19 @@ for my $other (
 ($got, $message) = fields("$theirs${theirs}x: y\n${theirs}Original-$theirs");
 is $got, $ours, 'each of several goes';
 like $message, qr/\nx: y\nOriginal-\Q$theirs\E\nbody\n/, 'and nothing else';
+
+($got, $message) = fields($theirs x 1000);
+is $got, $ours, 'each of very many';
+
+# BDAT takes any bytes: a CR alone is the end of a line to some readers, and LF to us.
+{
+    my $d = $t->dialogue(env => {PROBE => '', QUEUED => $t->dir . '/queued'});
+
+    $d->say($_) for 'EHLO x', 'MAIL FROM:<a@b.test>', 'RCPT TO:<c@d.test>';
+    like $d->bdat("a: b\n${theirs}Subject: x\r${theirs}c: d\r\n\r\nbody\r\n", 'LAST'), qr/^250 /, 'BDAT';
+    my $queued = slurp($t->dir . '/queued');
+    is scalar(() = $queued =~ /Authentication-Results:/g), 1, '... hides none behind LF or CR';
+    like $queued, qr/^a: b\nc: d\n\nbody\n\z/m, '... and the others stay';
+}
 
 done_testing;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "mail/authres.h"
 
 static int
@@ -60,6 +61,48 @@ forged_fields_go(void **state)
             fail_msg("kept: %s", cases[i]);
 }
 
+/* What RFC 8601 does not allow, and some reader may still understand as our name. */
+static void
+fields_that_only_a_generous_reader_takes_for_ours_go(void **state)
+{
+    static const char *const cases[] = {
+        /* folds, comments and blanks inside of the name */
+        "Authentication-Results: mx.\n example.org; spf=pass\n",
+        "Authentication-Results: mx.exam\n\tple.org; spf=pass\n",
+        "Authentication-Results: mx.example.org\n .evil.net; spf=pass\n",
+        "Authentication-Results: mx . example . org; spf=pass\n",
+        "Authentication-Results: mx (x) .\n (y) example.org; spf=pass\n",
+        "Authentication-Results: mx(x).example(y(z)).org; spf=pass\n",
+        "Authentication-Results: \"mx\"(x)\".example.org\"; spf=pass\n",
+        "Authentication-Results: mx\\.example.org; spf=pass\n",
+        "Authentication-Results: mx.example.org.; spf=pass\n",
+        "Authentication-Results: mx.example.org. 1; spf=pass\n",
+        /* comments that do not nest for everybody, nor know a backslash */
+        "Authentication-Results: (a (b) mx.example.org; spf=pass )\n",
+        "Authentication-Results: (a \\) mx.example.org; spf=pass )\n",
+        "Authentication-Results: (a ( \\) b) mx.example.org; spf=pass ) )\n",
+        /* encoded words */
+        "Authentication-Results: =?us-ascii?q?mx=2Eexample=2Eorg?=; spf=pass\n",
+        "Authentication-Results: =?utf-8?b?bXguZXhhbXBsZS5vcmc7IHNwZj1wYXNz?=\n",
+        "Authentication-Results: (=?us-ascii?q?=29mx=2Eexample=2Eorg=3B=28?=) other; x\n",
+        "Authentication-Results: mx.=?us-ascii?q?example?=.org; spf=pass\n",
+        /* letters and dots that are mapped to ours, or to nothing (IDNA) */
+        "Authentication-Results: \xef\xbd\x8d\xef\xbd\x98.example.org; spf=pass\n",
+        "Authentication-Results: mx\xe3\x80\x82"
+        "example\xef\xbc\x8eorg; spf=pass\n",
+        "Authentication-Results: mx.\xe2\x80\x8b"
+        "example.org; spf=pass\n",
+        "Authentication-Results: \"mx.example\xc2\xad.ORG\"; spf=pass\n",
+        /* lines that end in CR alone */
+        "Subject: x\rAuthentication-Results: mx.example.org; spf=pass\n",
+        "Authentication-Results: other; x\rauthentication-results : mx.example.org\ry\n",
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (stripped(*state, cases[i]) != 1)
+            fail_msg("kept: %s", cases[i]);
+}
+
 static void
 other_fields_stay(void **state)
 {
@@ -80,6 +123,15 @@ other_fields_stay(void **state)
         "Authentication-Results mx.example.org\n",
         "X-Authentication-Results: mx.example.org; spf=pass\n",
         "ARC-Authentication-Results: i=1; mx.example.org; spf=pass\n",
+        "Authentication-Results: mx example.org; spf=pass\n",
+        "Authentication-Results: mx.example.org..; spf=pass\n",
+        "Authentication-Results: (a (mx.example.org) b) other; spf=pass\n",
+        "Authentication-Results: other; x==?us-ascii?q?mx=2Eexample=2Eorg?=\n",
+        "Authentication-Results: \xc3\xbc"
+        "bermail.example; spf=pass\n",
+        "Authentication-Results: mx.\xc3\xbc"
+        "bermail.net; spf=pass\n",
+        "Subject: Authentication-Results: mx.example.org\rx\n",
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -101,6 +153,28 @@ each_forged_field_goes_and_order_is_kept(void **state)
     assert_true(str_eq(header_at(h, 0)->raw, STR("A: 1\n")));
     assert_string_equal(header_value(h, header_at(h, 1)), "other; 2");
     assert_true(str_eq(header_at(h, 2)->raw, STR("B: 2\n")));
+}
+
+/* The time grows with the length, not with its square: these take milliseconds, or for ever. */
+static void
+long_fields_cost_no_time(void **state)
+{
+    static const char *const parts[] = {"\r", "\rAuthentication-Results:(", "(", "(x)", "\\", "\"",
+        "\n ", ".", "mx.example.org", "\r ", "\xff", "=?", " ."};
+    static const char *const before[] = {
+        "", "Authentication-Results:", "Authentication-Results: mx"};
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts * 3; i++) {
+        const char *part = parts[i / 3];
+        struct buf b;
+
+        buf_init(&b, *state, 4 << 20);
+        buf_puts(&b, before[i % 3]);
+        while (b.n < 2 << 20)
+            buf_puts(&b, part);
+        buf_puts(&b, "\n");
+        stripped(*state, buf_text(&b));
+    }
 }
 
 static void
@@ -144,8 +218,10 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(forged_fields_go),
+        TEST(fields_that_only_a_generous_reader_takes_for_ours_go),
         TEST(other_fields_stay),
         TEST(each_forged_field_goes_and_order_is_kept),
+        TEST(long_fields_cost_no_time),
         TEST(auth_results_cannot_be_extended_by_a_user_name),
         TEST(values_are_recognized_as_ours),
     };
