@@ -223,8 +223,9 @@ $(BUILD)/t/unit/mph $(BUILD)/t/unit/list: $(call objects,$(BUILDER))
 $(BUILD)/t/unit/mph $(BUILD)/t/unit/list: LDLIBS += -lcmph
 
 # For t/bench/table.sh, which also says which packages it needs.
-$(BUILD)/t/bench/table: $(BUILD)/t/bench/table.o $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
-	$(call link_exe,-llmdb)
+$(BUILD)/t/bench/table $(BUILD)/t/bench/functions: $(BUILD)/t/bench/%: $(BUILD)/t/bench/%.o $(ENGINE_O) \
+    $(BUILD)/objects $(EXPORTS)
+	$(call link_exe,-llmdb -lcmph)
 
 # Of the parts of plugins, those that are tested alone, without a session around them.
 $(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \

@@ -35,6 +35,8 @@ bool qp_header_replace(struct qp *q, const char *name, size_t i, const char *val
 /* qp_header_delete - the i-th of that name; qp_header_delete_all - all; how many went */
 bool qp_header_delete(struct qp *q, const char *name, size_t i);
 size_t qp_header_delete_all(struct qp *q, const char *name);
+/* qp_header_delete_begin - all whose name begins so, "X-Virus-"; how many went */
+size_t qp_header_delete_begin(struct qp *q, const char *begin);
 
 /* ---- byte for byte: for who signs, checks signatures, or numbers all fields ---- */
 

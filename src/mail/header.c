@@ -317,6 +317,24 @@ header_remove(struct header *h, size_t i)
     return true;
 }
 
+size_t
+header_remove_begin(struct header *h, struct str begin)
+{
+    size_t kept = 0, removed;
+
+    for (size_t i = 0; i < h->n; i++) {
+        struct str name = h->fields[i].name;
+
+        if (name.n >= begin.n && str_ieq((struct str){name.p, begin.n}, begin))
+            h->size -= h->fields[i].raw.n;
+        else
+            h->fields[kept++] = h->fields[i];
+    }
+    removed = h->n - kept;
+    h->n = kept;
+    return removed;
+}
+
 uint64_t
 header_size(const struct header *h)
 {

@@ -73,6 +73,9 @@ bool header_insert_exact(struct header *h, size_t i, struct str name, struct str
 bool header_replace(struct header *h, size_t i, struct str value);
 bool header_replace_exact(struct header *h, size_t i, struct str value);
 bool header_remove(struct header *h, size_t i);
+/* header_remove_begin - all fields whose name begins so, case ignored; how many these were. One pass,
+ * as a client may have sent a hundred thousand. */
+size_t header_remove_begin(struct header *h, struct str begin);
 
 uint64_t header_size(const struct header *h); /* bytes of all raw texts */
 

@@ -16,7 +16,8 @@
 
 #include "base/str.h"
 
-#define STREAM_IN  65536 /* bytes of buffer, and the most that one read takes */
+#define STREAM_IN                                                                                  \
+    262144 /* bytes of buffer, and the most that one read takes; only what was used is memory */
 #define STREAM_OUT 16384
 
 enum stream_status {

@@ -14,6 +14,13 @@ static const struct {
     {"helo", "check_spamhelo"},
     {"relay", "check_relay"},
     {"resolvable_fromhost", "require_resolvable_fromhost"},
+    {"virus/aveclient", "virus/scanner"},
+    {"virus/bitdefender", "virus/scanner"},
+    {"virus/clamav", "virus/scanner"},
+    {"virus/hbedv", "virus/scanner"},
+    {"virus/kavscanner", "virus/scanner"},
+    {"virus/sophie", "virus/scanner"},
+    {"virus/uvscan", "virus/scanner"},
 };
 
 const char *

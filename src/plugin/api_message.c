@@ -153,6 +153,14 @@ qp_header_line_delete(struct qp *q, size_t i)
     return h && header_remove(h, i);
 }
 
+size_t
+qp_header_delete_begin(struct qp *q, const char *begin)
+{
+    struct header *h = header_of(q);
+
+    return h ? header_remove_begin(h, str_of(begin)) : 0;
+}
+
 uint64_t
 qp_body_size(struct qp *q)
 {

@@ -180,6 +180,18 @@ no_field_gets_a_name_that_is_none(void **state)
 }
 
 static void
+fields_that_begin_alike_go_together(void **state)
+{
+    struct header *h = parsed(*state,
+        STR("X-Spam-A: 1\nbroken\nx-spam-b: 2\n\tfold\nX-Span: 3\nX-Spam-: 4\nX-Spam: 5\n"));
+
+    assert_int_equal(header_remove_begin(h, STR("X-Spam-")), 3);
+    expect_text(*state, h, STR("broken\nX-Span: 3\nX-Spam: 5\n"));
+    assert_int_equal(header_remove_begin(h, STR("X-Spam-")), 0);
+    assert_int_equal(header_size(h), strlen("broken\nX-Span: 3\nX-Spam: 5\n"));
+}
+
+static void
 fields_go_where_they_are_put(void **state)
 {
     struct header *h = parsed(*state, STR("A: 1\nbroken\nB: 2\n"));
@@ -240,6 +252,7 @@ main(void)
         TEST(only_a_first_line_of_an_mbox_is_renamed),
         TEST(what_is_added_stays_one_field),
         TEST(no_field_gets_a_name_that_is_none),
+        TEST(fields_that_begin_alike_go_together),
         TEST(fields_go_where_they_are_put),
         TEST(exact_values_begin_behind_the_colon),
         TEST(hops_are_received_and_delivered_to),
