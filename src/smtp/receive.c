@@ -173,8 +173,6 @@ judge(struct session *s)
 static void
 begin(struct session *s)
 {
-    if (!s->incoming.block)
-        s->incoming.block = arena_alloc(s->process, STREAM_IN + 2);
     s->incoming.active = true;
     s->incoming.refused = false;
     s->txn.message = message_new(s->txn_arena, &s->settings.message);
@@ -199,6 +197,8 @@ header_complete(struct session *s)
 static bool
 take_block(struct session *s, size_t n)
 {
+    if (s->incoming.used < n)
+        s->incoming.used = n;
     return message_put(s->txn.message, (struct str){s->incoming.block, n}) && header_complete(s);
 }
 

@@ -14,6 +14,7 @@
 #define OUR_NAME     "qpsmtpd" /* of the auxprop plug-in; and of no password verifier of libsasl2's */
 #define SERVICE      "smtp"
 #define HASH_DIGITS  32 /* of an MD5 in hex */
+#define USER_MAX     1023 /* bytes of a user: of a longer one in PLAIN libsasl2 loses a copy */
 
 enum kind { PLAIN, LOGIN, CRAM_MD5, OTHER };
 
@@ -286,7 +287,8 @@ check_plain(struct exchange *x, struct str response)
     size_t nul = str_find(response, '\0');
 
     user = (struct str){response.p, nul};
-    if (nul == response.n || memchr(response.p + nul + 1, '\0', response.n - nul - 1))
+    if (nul == response.n || nul > USER_MAX ||
+        memchr(response.p + nul + 1, '\0', response.n - nul - 1))
         return EXCHANGE_MALFORMED;
     x->user = arena_dup(x->arena, user);
     return user.n && (!authzid.n || str_eq(authzid, user)) ? EXCHANGE_MORE : EXCHANGE_INVALID;

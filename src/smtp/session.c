@@ -305,6 +305,8 @@ static void
 forget(struct session *s)
 {
     hook_session(s->context.host, NULL);
+    explicit_bzero(s->incoming.block, s->incoming.used);
+    s->incoming.used = 0;
     arena_reset(s->command_arena);
     arena_reset(s->txn_arena);
     arena_reset(s->conn_arena);
@@ -365,9 +367,10 @@ session_open(struct config *config, struct host *host)
     s->txn_arena = arena_open("transaction");
     s->command_arena = arena_open("command");
     s->stream = stream_open();
+    s->incoming.block = malloc(STREAM_IN + 2); /* only what mail fills is memory */
     s->context = (struct context){.host = host, .config = config, .command = process, .args = ""};
-    if (!s->stream || !settings_load(&s->common, &s->context, process, &e)) {
-        log_at(LOG_LEVEL_ERROR, "%s", s->stream ? e.text : "out of memory");
+    if (!s->stream || !s->incoming.block || !settings_load(&s->common, &s->context, process, &e)) {
+        log_at(LOG_LEVEL_ERROR, "%s", s->stream && s->incoming.block ? e.text : "out of memory");
         session_close(&s);
     }
     return s;
@@ -380,6 +383,7 @@ session_close(struct session **s)
 
     *s = NULL;
     stream_close(&copy.stream);
+    free(copy.incoming.block);
     arena_close(&copy.command_arena);
     arena_close(&copy.txn_arena);
     arena_close(&copy.conn_arena);

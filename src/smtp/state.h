@@ -20,6 +20,7 @@ struct incoming {
         refusal; /* of the hook data_headers_end, given when the message has ended; code 0: none */
     bool refused;
     char *block; /* what the decoder has made of one block of input; room for STREAM_IN + 2 */
+    size_t used; /* of it, by this client */
 };
 
 /* AUTH: what its steps hand to one another. What came of it stands in struct connection. */

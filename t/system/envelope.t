@@ -268,6 +268,12 @@ for my $case (
     ['rcpt=452,4.2.2:full',          '452 full', 0],
     ['rcpt=DONE:250 mine',           '250 mine', 0],
     ['rcpt=OK!',                     '250 <c@d.test>, recipient ok', 1],
+    ['rcpt_accepted=DENY',           '550 delivery denied', 0],
+    ['rcpt_accepted=DENYSOFT',       '450 delivery denied temporarily', 0],
+    ['rcpt_accepted=DENY_DISCONNECT', '550 delivery denied', 1],
+    ['rcpt_accepted=DENYSOFT_DISCONNECT', '421 delivery denied temporarily', 1],
+    ['rcpt_accepted=452,4.2.2:full', '452 full', 0],
+    ['rcpt_accepted=DONE:250 mine',  '250 mine', 0],
     ['rcpt_parse=DENY',              $bad, 0],
 ) {
     my ($probe, $reply, $closed) = @$case;
@@ -276,6 +282,15 @@ for my $case (
     gets('RCPT TO:<c@d.test>', $reply, $probe);
     $closed ? ok $d->eof, 'closes' : gets('NOOP rcpts', '250 0', 'no recipient');
 }
+for my $case (['OK', 1], ['DECLINED', 1], ['BOGUS', 1], ['DENY', 0]) {
+    my ($result, $goes_in) = @$case;
+    fresh("rcpt_accepted=$result");
+    $d->say($_) for 'MAIL FROM:<a@b.test>', 'RCPT TO:<c@d.test>';
+    gets('NOOP rcpts', $goes_in ? '250 1 <c@d.test>' : '250 0', "rcpt_accepted=$result");
+}
+fresh('rcpt=DENY');
+$d->say($_) for 'MAIL FROM:<a@b.test>', 'RCPT TO:<c@d.test>';
+is scalar(Probe::events($d, qr/rcpt_accepted/)), 0, 'rcpt_accepted is not asked about one that was refused';
 
 fresh('mail_parse=OK:<parsed@c.test> SIZE=5;rcpt_parse=OK:<to@c.test>');
 gets('MAIL whatever', qr/^250 <parsed\@c\.test>,/, 'mail_parse replaces the parser');
@@ -287,7 +302,8 @@ fresh('mail_pre=OK:<pre@c.test>;rcpt_pre=OK:to@c.test');
 gets('MAIL FROM:<a@b.test>', qr/^250 <pre\@c\.test>/, 'mail_pre replaces the address');
 gets('RCPT TO:<a@b.test>', '250 <to@c.test>, recipient ok', 'rcpt_pre too');
 is_deeply [grep { /mail|rcpt/ } Probe::events($d)], ['mail_parse FROM:<a@b.test>', 'mail_pre <a@b.test>',
-    'mail <pre@c.test>', 'rcpt_parse TO:<a@b.test>', 'rcpt_pre <a@b.test>', 'rcpt <to@c.test>'], 'in this order';
+    'mail <pre@c.test>', 'rcpt_parse TO:<a@b.test>', 'rcpt_pre <a@b.test>', 'rcpt <to@c.test>',
+    'rcpt_accepted <to@c.test>'], 'in this order';
 for my $result (qw(DENY DENYSOFT_DISCONNECT DONE OK)) {
     fresh("mail_pre=$result");
     gets('MAIL FROM:<a@b.test>', qr/^250 <a\@b\.test>/, "mail_pre=$result changes nothing");

@@ -148,7 +148,7 @@ is scalar(Probe::events($d, qr/data_post|queue/)), 0, 'nobody else is asked';
 
 my @session = ('pre-connection', 'connect', 'ehlo_parse client.test', 'ehlo client.test', 'reset_transaction',
     'mail_parse FROM:<a@b.test>', 'reset_transaction', 'mail_pre <a@b.test>', 'mail <a@b.test>',
-    'rcpt_parse TO:<c@d.test>', 'rcpt_pre <c@d.test>', 'rcpt <c@d.test>', 'data', 'data_headers_end',
+    'rcpt_parse TO:<c@d.test>', 'rcpt_pre <c@d.test>', 'rcpt <c@d.test>', 'rcpt_accepted <c@d.test>', 'data', 'data_headers_end',
     'data_post_headers', 'received_line', 'data_post', 'queue_pre', 'queue', 'reset_transaction', 'queue_post',
     'quit', 'disconnect', 'reset_transaction', 'post-connection');
 fresh();

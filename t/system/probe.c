@@ -265,7 +265,7 @@ PLAIN(pre_connection) PLAIN(connect) PLAIN(data) PLAIN(data_headers_end) PLAIN(d
 PLAIN(received_line) PLAIN(data_post) PLAIN(queue_pre) PLAIN(queue) PLAIN(queue_post) PLAIN(quit)
 PLAIN(reset_transaction) PLAIN(disconnect) PLAIN(post_connection)
 TEXT(helo) TEXT(ehlo) TEXT(mail_pre) TEXT(rcpt_pre) TEXT(vrfy) TEXT(help)
-ADDRESS(mail) ADDRESS(rcpt)
+ADDRESS(mail) ADDRESS(rcpt) ADDRESS(rcpt_accepted)
 VERDICT(deny)
 #ifdef PROBE_OK
 VERDICT(ok)
@@ -398,10 +398,11 @@ QP_PLUGIN(.name = "probe", .init = on_init,
     .pre_connection = on_pre_connection, .connect = on_connect, .helo = on_helo,
     .ehlo = on_ehlo_caps, .helo_parse = parse, .ehlo_parse = parse, .mail_parse = parse,
     .rcpt_parse = parse, .mail_pre = on_mail_pre, .rcpt_pre = on_rcpt_pre, .mail = on_mail,
-    .rcpt = on_rcpt_ok, .data = on_data, .data_headers_end = on_data_headers_end,
-    .data_post_headers = on_data_post_headers, .received_line = on_received_line,
-    .data_post = on_data_post, .queue_pre = on_queue_pre, .queue = on_queue_ok,
-    .queue_post = on_queue_post, .vrfy = on_vrfy, .noop = on_noop, .help = on_help, .quit = on_quit,
-    .unrecognized_command = on_unrecognized, .reset_transaction = on_reset_transaction,
-    .disconnect = on_disconnect, .post_connection = on_post_connection, .deny = on_deny);
+    .rcpt = on_rcpt_ok, .rcpt_accepted = on_rcpt_accepted, .data = on_data,
+    .data_headers_end = on_data_headers_end, .data_post_headers = on_data_post_headers,
+    .received_line = on_received_line, .data_post = on_data_post, .queue_pre = on_queue_pre,
+    .queue = on_queue_ok, .queue_post = on_queue_post, .vrfy = on_vrfy, .noop = on_noop,
+    .help = on_help, .quit = on_quit, .unrecognized_command = on_unrecognized,
+    .reset_transaction = on_reset_transaction, .disconnect = on_disconnect,
+    .post_connection = on_post_connection, .deny = on_deny);
 #endif
