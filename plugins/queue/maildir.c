@@ -1,16 +1,19 @@
 /*
  * queue/maildir - put the message into a maildir, safely on disk before anybody is told so
  *
- *   plugins file: queue/maildir DIR [PATTERN] [MODE]
+ *   plugins file: queue/maildir DIR [PATTERN] [MODE] [link 0|1]
  *     DIR         the maildir; a relative name starts at the working directory
- *     PATTERN     one maildir below DIR for each recipient, made when needed: %l local part, %d
- * domain in lower case, %u both with @; bytes other than -A-Za-z0-9+_.,@= become _ MODE three octal
- * digits for directories; files get it without x; default 700 hook queue:   QP_OK "Queued!
- * <message-id>" 451 "queue error (open)", (write), (close), (link): no maildir has a copy 554
- * "mailbox name not allowed (#5.1.3)": PATTERN makes no safe name of a recipient Sources:
- * r356, 1.00, https://cr.yp.to/proto/maildir.html
+ *     PATTERN     one maildir below DIR for each recipient, made when needed: %l local part, %d domain
+ *                 in lower case, %u both with @; bytes other than -A-Za-z0-9+_.,@= become _
+ *     MODE        three octal digits for directories; files get it without x; default 700
+ *     link 1      several maildirs share one file, which names no recipient (default)
+ *     link 0      each has a file of its own, which names those whose maildir it is
+ *   hook queue:   QP_OK "Queued! <message-id>"
+ *                 451 "queue error (open)", (write), (link): no maildir has a copy
+ *                 554 "mailbox name not allowed (#5.1.3)": PATTERN makes no safe name of a recipient
+ *                 554 "no recipients specified (#5.1.0)": other plugins have removed them all
+ * Sources: r356, 1.00, https://cr.yp.to/proto/maildir.html
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -24,29 +27,43 @@
 #include <qpsmtpd/body.h>
 #include <qpsmtpd/plugin.h>
 
+#include "maildir.parts/dirs.h"
+#include "maildir.parts/pattern.h"
+
 #define NAME_TRIES 10
+#define OPEN_FILES 64 /* of one message: descriptors are not only ours */
+#define NOBODY     SIZE_MAX
 
 struct conf {
     const char *dir;     /* absolute, no slash at the end */
     const char *pattern; /* NULL: one maildir for everybody */
     const char *host;    /* as names of files show it */
     mode_t mode;         /* of directories */
+    bool link;
 };
 
-/* One file on its way: written below tmp, then linked into new. */
-struct copy {
-    const char *dir;   /* the maildir */
-    size_t first, n;   /* for these recipients */
+/* The message, written and on disk, but in no `new` yet. */
+struct file {
+    int fd;            /* -1: closed */
+    const char *tmp;   /* its path; NULL: it has no name (O_TMPFILE), fd is its only handle */
     const char *start; /* of its name: 1105927468.M20046P2137Q1 */
-    const char *tmp;   /* path; NULL: not there */
-    const char *new;   /* path */
-    bool linked;
+    const char *name;  /* of the links to it */
+    dev_t device;
+};
+
+/* One maildir that gets the message. */
+struct copy {
+    const char *dir;
+    struct file *file;
+    const char *new; /* path of the link; NULL: there is none */
 };
 
 struct delivery {
     const struct conf *conf;
     struct copy *copies;
-    size_t n;
+    struct file *files; /* as much room as there are copies */
+    size_t n, n_files;
+    size_t *copy_of;    /* by recipient: which of copies is theirs */
     const char *failed; /* the step */
     int error;          /* its errno */
 };
@@ -59,189 +76,117 @@ fail(struct delivery *d, const char *step)
     return false;
 }
 
-/* ---- directories ---- */
-
-/* A name is safe in its directory only when the directory is on disk, too (fsync(2)). */
-static bool
-sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
-
-    if (fd < 0)
-        return false;
-    if (fsync(fd) < 0 && errno != EINVAL) /* a file system that has nothing to do here says that */
-        error = errno;
-    close(fd);
-    errno = error;
-    return error == 0;
-}
-
-/* path[0..n): the directory, when it is missing; those above it exist */
-static bool
-make_dir(const char *path, size_t n, mode_t mode)
-{
-    char text[PATH_MAX];
-
-    if (n >= sizeof text) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    memcpy(text, path, n);
-    text[n] = '\0';
-    if (mkdir(text, mode) < 0)
-        return errno == EEXIST; /* were it a file, the next step would say so */
-    if (chmod(text, mode) < 0)  /* what the umask took */
-        return false;
-    while (n > 1 && text[n - 1] != '/')
-        n--;
-    text[n] = '\0';
-    return sync_dir(text);
-}
-
-static bool
-make_dirs(const char *path, mode_t mode)
-{
-    for (size_t i = 1;; i++)
-        if (path[i] == '/' || path[i] == '\0') {
-            if (!make_dir(path, i, mode))
-                return false;
-            if (path[i] == '\0')
-                return true;
-        }
-}
-
-static bool
-make_maildir(const char *path, mode_t mode)
-{
-    static const char *const parts[] = {"tmp", "new", "cur"};
-    char part[PATH_MAX];
-
-    if (!make_dirs(path, mode))
-        return false;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        int n = snprintf(part, sizeof part, "%s/%s", path, parts[i]);
-
-        if (!make_dir(part, (size_t)n, mode))
-            return false;
-    }
-    return true;
-}
-
 static bool
 make_configured(const struct conf *c)
 {
-    return c->pattern ? make_dirs(c->dir, c->mode) : make_maildir(c->dir, c->mode);
+    return c->pattern ? dirs_make(c->dir, c->mode) : dirs_make_maildir(c->dir, c->mode);
 }
 
-/* ---- PATTERN ---- */
+/* ---- a file on its way ---- */
 
-struct text {
-    char p[PATH_MAX];
-    size_t n;
-};
-
+/* The path that a file without a name can be linked from; false where there is no /proc. */
 static bool
-put(struct text *t, char c)
+fd_path(int fd, char path[40])
 {
-    if (t->n + 1 == sizeof t->p)
-        return false;
-    t->p[t->n++] = c;
-    t->p[t->n] = '\0';
-    return true;
+    snprintf(path, 40, "/proc/self/fd/%d", fd);
+    return access(path, F_OK) == 0;
 }
 
-/* Outside text: it may name a directory, not choose one. */
-static bool
-put_value(struct text *t, const char *value, bool lower)
-{
-    if (*value == '\0' || *value == '.')
-        return false;
-    for (; *value; value++) {
-        int c = (unsigned char)*value;
-
-        if (!isascii(c) || !(isalnum(c) || strchr("-+_.,@=", c)))
-            c = '_';
-        if (!put(t, (char)(lower ? tolower(c) : c)))
-            return false;
-    }
-    return true;
-}
-
-static bool
-put_address(struct text *t, char what, const char *user, const char *host)
-{
-    switch (what) {
-    case 'l':
-        return put_value(t, user, false);
-    case 'd':
-        return put_value(t, host, true);
-    case 'u':
-        return put_value(t, user, false) && put(t, '@') && put_value(t, host, true);
-    default:
-        return false;
-    }
-}
-
-static bool
-components_safe(const char *path)
-{
-    for (;; path++) {
-        size_t n = strcspn(path, "/");
-
-        if (n == 0 || n > NAME_MAX || (n <= 2 && strspn(path, ".") == n))
-            return false;
-        path += n;
-        if (*path == '\0')
-            return true;
-    }
-}
-
-/* false: no safe name comes of it */
-static bool
-expand(struct text *t, const char *pattern, const char *user, const char *host)
-{
-    t->n = 0;
-    for (; *pattern; pattern++)
-        if (*pattern != '%' ? !put(t, *pattern) : !put_address(t, *++pattern, user, host))
-            return false;
-    return components_safe(t->p);
-}
-
-/* ---- one copy ---- */
-
-/* dir/tmp/START.HOST, made here and now; the start is one that nobody else has. */
-static int
-open_tmp(struct qp *q, const struct conf *c, struct copy *copy)
+/* Nobody else has such a start now; with the inode behind it, nobody has such a name. */
+static const char *
+new_start(struct qp *q)
 {
     unsigned *count = qp_state(q, QP_CONNECTION, sizeof *count);
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return qp_printf(q, QP_TRANSACTION, "%lld.M%ldP%ldQ%u", (long long)now.tv_sec,
+        now.tv_nsec / 1000, (long)getpid(), ++*count);
+}
+
+/* dir/tmp/START.HOST */
+static int
+open_named(struct qp *q, const struct conf *c, const char *dir, struct file *f)
+{
     int fd = -1;
 
     for (int i = 0; i < NAME_TRIES; i++) {
-        struct timespec now;
         const char *path;
 
-        clock_gettime(CLOCK_REALTIME, &now);
-        copy->start = qp_printf(q, QP_TRANSACTION, "%lld.M%ldP%ldQ%u", (long long)now.tv_sec,
-            now.tv_nsec / 1000, (long)getpid(), ++*count);
-        path = qp_printf(q, QP_TRANSACTION, "%s/tmp/%s.%s", copy->dir, copy->start, c->host);
+        f->start = new_start(q);
+        path = qp_printf(q, QP_TRANSACTION, "%s/tmp/%s.%s", dir, f->start, c->host);
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd >= 0)
-            copy->tmp = path;
+            f->tmp = path;
         if (fd >= 0 || errno != EEXIST)
             break;
     }
     return fd;
 }
 
-static bool
-write_copy(struct qp *q, const struct copy *copy, mode_t mode, int fd)
+/*
+ * A file without a name needs no unlink, and a crash leaves nothing of it: on ext4, with eight
+ * sessions at once, that is a third more messages than with a name in tmp. Not every file system
+ * has such files.
+ */
+static int
+open_unnamed(struct qp *q, const char *dir, struct file *f)
 {
-    if (dprintf(fd, "Return-Path: %s\n", qp_sender(q)->format) < 0)
-        return false;
-    for (size_t i = copy->first + copy->n; i-- > copy->first;) /* the last one on top, as r356 */
-        if (dprintf(fd, "Delivered-To: %s\n", qp_rcpt(q, i)->address) < 0)
+    const char *tmp = qp_printf(q, QP_TRANSACTION, "%s/tmp", dir);
+    int fd = open(tmp, O_TMPFILE | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+    char path[40];
+
+    if (fd >= 0 && !fd_path(fd, path)) {
+        close(fd);
+        fd = -1;
+        errno = EOPNOTSUPP;
+    }
+    f->start = new_start(q);
+    return fd;
+}
+
+static int
+open_file(struct qp *q, const struct delivery *d, const char *dir, struct file *f)
+{
+    int fd = d->n_files < OPEN_FILES ? open_unnamed(q, dir, f) : (errno = EOPNOTSUPP, -1);
+
+    /* EISDIR is how O_TMPFILE fails where the kernel has never heard of it. */
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd;
+    return open_named(q, d->conf, dir, f);
+}
+
+static bool
+write_all(int fd, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(fd, p, n);
+
+        if (done < 0 && errno != EINTR)
             return false;
-    return qp_message_write(q, fd) && fchmod(fd, mode & 0666) == 0 && fsync(fd) == 0;
+        p += done > 0 ? done : 0;
+        n -= done > 0 ? (size_t)done : 0;
+    }
+    return true;
+}
+
+/* What stands above the message. owner: whose recipients it names, an index into copies or NOBODY */
+static bool
+write_head(struct qp *q, const struct delivery *d, size_t owner, int fd)
+{
+    const char *sender = qp_sender(q)->format;
+    size_t room = sizeof "Return-Path: \n" + strlen(sender), n;
+    char *head;
+
+    for (size_t i = 0; i < qp_rcpt_count(q); i++)
+        if (d->copy_of[i] == owner)
+            room += sizeof "Delivered-To: \n" + strlen(qp_rcpt(q, i)->address);
+    head = qp_alloc(q, QP_TRANSACTION, room);
+    n = (size_t)snprintf(head, room, "Return-Path: %s\n", sender);
+    for (size_t i = qp_rcpt_count(q); i-- > 0;) /* the last one on top, as r356 */
+        if (d->copy_of[i] == owner)
+            n += (size_t)snprintf(head + n, room - n, "Delivered-To: %s\n", qp_rcpt(q, i)->address);
+    return write_all(fd, head, n);
 }
 
 /*
@@ -249,67 +194,144 @@ write_copy(struct qp *q, const struct copy *copy, mode_t mode, int fd)
  * Maildir++ and Dovecot read the number up to a comma, a colon or the end.
  */
 static bool
-stage(struct qp *q, struct delivery *d, struct copy *copy)
+finish_file(struct qp *q, const struct conf *c, struct file *f)
 {
-    const struct conf *c = d->conf;
     struct stat st;
-    int fd;
 
-    if (!make_maildir(copy->dir, c->mode) || (fd = open_tmp(q, c, copy)) < 0)
-        return fail(d, "open");
-    if (!write_copy(q, copy, c->mode, fd) || fstat(fd, &st) < 0) {
-        fail(d, "write");
-        close(fd);
+    if (fchmod(f->fd, c->mode & 0666) < 0 || fsync(f->fd) < 0 || fstat(f->fd, &st) < 0)
         return false;
-    }
-    if (close(fd) < 0)
-        return fail(d, "close");
-    copy->new = qp_printf(q, QP_TRANSACTION, "%s/new/%sV%llxI%llx.%s,S=%llu", copy->dir,
-        copy->start, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, c->host,
+    f->device = st.st_dev;
+    f->name = qp_printf(q, QP_TRANSACTION, "%sV%llxI%llx.%s,S=%llu", f->start,
+        (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, c->host,
         (unsigned long long)st.st_size);
     return true;
 }
 
-/* ---- all copies: first everything that can fail for want of room, then the links ---- */
-
+/* One more file, in the maildir of that copy. */
 static bool
-link_all(struct delivery *d)
+write_file(struct qp *q, struct delivery *d, size_t copy)
 {
-    for (size_t i = 0; i < d->n; i++) {
-        if (link(d->copies[i].tmp, d->copies[i].new) < 0)
-            return fail(d, "link");
-        d->copies[i].linked = true;
+    const char *dir = d->copies[copy].dir;
+    struct file *f = &d->files[d->n_files];
+
+    f->fd = open_file(q, d, dir, f);
+    if (f->fd < 0 && errno == ENOENT && dirs_make_maildir(dir, d->conf->mode))
+        f->fd = open_file(q, d, dir, f);
+    if (f->fd < 0)
+        return fail(d, "open");
+    d->n_files++; /* from now on remove_files() knows of it */
+    if (!write_head(q, d, d->n > 1 && d->conf->link ? NOBODY : copy, f->fd) ||
+        !qp_message_write(q, f->fd) || !finish_file(q, d->conf, f))
+        return fail(d, "write");
+    d->copies[copy].file = f;
+    if (f->tmp) {
+        close(f->fd); /* fsync(2) has told all that could be told */
+        f->fd = -1;
     }
-    return true;
-}
-
-static bool
-sync_all(struct qp *q, struct delivery *d)
-{
-    for (size_t i = 0; i < d->n; i++)
-        if (!sync_dir(qp_printf(q, QP_TRANSACTION, "%s/new", d->copies[i].dir)))
-            return fail(d, "link");
     return true;
 }
 
 static void
-remove_all(struct delivery *d, bool new)
+remove_files(struct delivery *d)
 {
-    for (size_t i = 0; i < d->n; i++) {
-        if (d->copies[i].tmp)
-            unlink(d->copies[i].tmp);
-        if (new && d->copies[i].linked)
-            unlink(d->copies[i].new);
+    for (struct file *f = d->files; f < d->files + d->n_files; f++) {
+        if (f->fd >= 0)
+            close(f->fd);
+        if (f->tmp)
+            unlink(f->tmp);
     }
+}
+
+/* ---- all copies: first everything that can fail for want of room, then the links ---- */
+
+static const char *
+new_of(struct qp *q, const struct copy *copy)
+{
+    return qp_printf(q, QP_TRANSACTION, "%s/new", copy->dir);
+}
+
+/* The file that this maildir can share. NULL: none is on its file system, or nobody shall share. */
+static struct file *
+shared_file(struct qp *q, struct delivery *d, const struct copy *copy)
+{
+    struct stat st;
+
+    if (!d->conf->link || d->n_files == 0)
+        return NULL;
+    if (stat(new_of(q, copy), &st) < 0 &&
+        (!dirs_make_maildir(copy->dir, d->conf->mode) || stat(new_of(q, copy), &st) < 0))
+        return NULL; /* writing there will tell what is wrong */
+    for (size_t i = 0; i < d->n_files; i++)
+        if (d->files[i].device == st.st_dev)
+            return &d->files[i];
+    return NULL;
+}
+
+static bool
+link_copy(struct qp *q, struct copy *copy)
+{
+    const char *new = qp_printf(q, QP_TRANSACTION, "%s/new/%s", copy->dir, copy->file->name);
+    char from[40];
+
+    if (copy->file->tmp ? link(copy->file->tmp, new) < 0
+                        : !fd_path(copy->file->fd, from) ||
+                              linkat(AT_FDCWD, from, AT_FDCWD, new, AT_SYMLINK_FOLLOW) < 0)
+        return false;
+    copy->new = new;
+    return true;
+}
+
+static bool
+place(struct qp *q, struct delivery *d, size_t i)
+{
+    struct copy *copy = &d->copies[i];
+
+    if (link_copy(q, copy))
+        return true;
+    if (errno == ENOENT && dirs_make_maildir(copy->dir, d->conf->mode) && link_copy(q, copy))
+        return true;
+    /* A device that is mounted twice, or more links than a file may have. */
+    if (d->n > 1 && d->n_files < d->n && (errno == EXDEV || errno == EMLINK))
+        return write_file(q, d, i) && (link_copy(q, copy) || fail(d, "link"));
+    return fail(d, "link");
 }
 
 static bool
 deliver(struct qp *q, struct delivery *d)
 {
-    for (size_t i = 0; i < d->n; i++)
-        if (!stage(q, d, &d->copies[i]))
+    for (size_t i = 0; i < d->n; i++) {
+        d->copies[i].file = shared_file(q, d, &d->copies[i]);
+        if (!d->copies[i].file && !write_file(q, d, i))
             return false;
-    return link_all(d) && sync_all(q, d);
+    }
+    for (size_t i = 0; i < d->n; i++)
+        if (!place(q, d, i))
+            return false;
+    for (size_t i = 0; i < d->n; i++)
+        if (!dirs_sync(new_of(q, &d->copies[i])))
+            return fail(d, "link");
+    return true;
+}
+
+static void
+take_back(struct delivery *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (d->copies[i].new)
+            unlink(d->copies[i].new);
+}
+
+/* The copy that goes to dir, a new one if need be. */
+static size_t
+copy_to(struct delivery *d, const char *dir)
+{
+    size_t i = 0;
+
+    while (i < d->n && strcmp(d->copies[i].dir, dir) != 0)
+        i++;
+    if (i == d->n)
+        d->copies[d->n++].dir = dir;
+    return i;
 }
 
 /* Who gets a copy, and where. NULL: all have a place, else the recipient that has none. */
@@ -317,23 +339,23 @@ static const struct qp_address *
 plan(struct qp *q, const struct conf *c, struct delivery *d)
 {
     size_t all = qp_rcpt_count(q);
-    struct text below;
+    struct pattern_text below;
 
     d->conf = c;
-    d->n = c->pattern ? all : 1;
-    d->copies = qp_alloc(q, QP_TRANSACTION, d->n * sizeof *d->copies);
-    if (!c->pattern) {
-        d->copies[0] = (struct copy){.dir = c->dir, .n = all};
-        return NULL;
-    }
+    d->copies = qp_alloc(q, QP_TRANSACTION, all * sizeof *d->copies);
+    d->files = qp_alloc(q, QP_TRANSACTION, all * sizeof *d->files);
+    d->copy_of = qp_alloc(q, QP_TRANSACTION, all * sizeof *d->copy_of);
     for (size_t i = 0; i < all; i++) {
         const struct qp_address *to = qp_rcpt(q, i);
-        const char *host = to->host[0] ? to->host : qp_me(q); /* <postmaster> */
+        const char *dir = c->dir;
 
-        if (!expand(&below, c->pattern, to->user, host))
-            return to;
-        d->copies[i] = (struct copy){.first = i, .n = 1};
-        d->copies[i].dir = qp_printf(q, QP_TRANSACTION, "%s/%s", c->dir, below.p);
+        if (c->pattern) {
+            /* <postmaster> */
+            if (!pattern_expand(&below, c->pattern, to->user, to->host[0] ? to->host : qp_me(q)))
+                return to;
+            dir = qp_printf(q, QP_TRANSACTION, "%s/%s", c->dir, below.p);
+        }
+        d->copy_of[i] = copy_to(d, dir);
     }
     return NULL;
 }
@@ -380,12 +402,12 @@ is_mode(const char *word)
 static bool
 read_pattern(struct qp *q, struct conf *c, const char *pattern)
 {
-    struct text trial;
+    struct pattern_text trial;
 
     if (!strchr(pattern, '%'))
         return qp_fail(
             q, "pattern %s names one directory for everybody: use %%l, %%d or %%u in it", pattern);
-    if (!expand(&trial, pattern, "user", "example.org"))
+    if (!pattern_expand(&trial, pattern, "user", "example.org"))
         return qp_fail(q,
             "pattern %s: only %%l, %%d and %%u have a meaning, and no component may be empty, . or "
             "..",
@@ -410,11 +432,13 @@ on_init(struct qp *q, int argc, const char *const argv[])
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
     const char *dir = NULL, *pattern = NULL, *mode = NULL;
 
+    c->link = true;
     if (!qp_args(q, argc, argv,
             (const struct qp_arg[]){
                 {.name = "dir", .positional = true, .required = true, .text = &dir},
                 {.name = "pattern", .positional = true, .text = &pattern},
-                {.name = "mode", .positional = true, .text = &mode}, {0}}))
+                {.name = "mode", .positional = true, .text = &mode},
+                {.name = "link", .flag = &c->link}, {0}}))
         return false;
     if (strchr(dir, '%'))
         return qp_fail(q, "%s: the pattern is the second word, below a directory", dir);
@@ -449,20 +473,25 @@ on_queue(struct qp *q)
     const char *id = qp_message_id(q);
     const struct qp_address *nowhere;
     struct delivery d = {0};
+    bool done;
 
+    if (qp_rcpt_count(q) == 0)
+        return qp_deny(q, "no recipients specified (#5.1.0)");
     nowhere = plan(q, qp_instance(q), &d);
     if (nowhere) {
         qp_log(q, QP_LOG_NOTICE, "no safe directory for recipient=%s", nowhere->format);
         return qp_deny(q, "mailbox name not allowed (#5.1.3)");
     }
-    if (!deliver(q, &d)) {
-        remove_all(&d, true);
+    done = deliver(q, &d);
+    if (!done)
+        take_back(&d);
+    remove_files(&d);
+    if (!done) {
         qp_log(q, QP_LOG_ERROR, "not delivered dir=%s step=%s error=\"%s\"", d.conf->dir, d.failed,
             strerror(d.error));
         return qp_denysoft(q, "queue error (%s)", d.failed);
     }
-    remove_all(&d, false);
-    qp_log(q, QP_LOG_NOTICE, "queued copies=%zu id=%s", d.n, id);
+    qp_log(q, QP_LOG_NOTICE, "queued copies=%zu files=%zu id=%s", d.n, d.n_files, id);
     return qp_ok(q, "Queued!%s%s", *id ? " " : "", id);
 }
 

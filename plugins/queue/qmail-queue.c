@@ -2,19 +2,21 @@
  * queue/qmail-queue - hand the message to qmail-queue(8), or to a program that behaves like it
  *
  *   plugins file: queue/qmail-queue [PATH] [timeout DURATION] [fallback 0|1]
- *     PATH          absolute, of A-Za-z0-9/_.-; default bin/qmail-queue in $QMAIL or /var/qmail.
- * The variable QMAILQUEUE overrides it. timeout       1s..1d, default 300s: without progress while
- * it reads, and for its end afterwards fallback 1    temporary failures are QP_DECLINED, so that
- * the next queue plugin is asked hook queue:     QP_OK "Queued! TIME qp PID <message-id>" after
- * exit 0 of a program that has read all; 554 and 451 by exit code, see the table below
+ *     PATH          absolute, of A-Za-z0-9/_.-; default bin/qmail-queue in $QMAIL or /var/qmail. The
+ *                   variable QMAILQUEUE overrides it
+ *     timeout       1s..1d, default 300s: without progress while it reads, and for its end afterwards;
+ *                   ten times as long for all of it
+ *     fallback 1    temporary failures are QP_DECLINED, so that the next queue plugin is asked
+ *   hook queue:     QP_OK "Queued! TIME qp PID <message-id>" after exit 0 of a program that has read all
+ *                   554 and 451 by exit code, see the table below
+ *                   554 "no recipients specified (#5.1.0)": other plugins have removed them all
  *
  * Descriptor 0 of the program is the message, 1 the envelope, 2 our log, 6 takes its error text. It
- * runs in qmail's home directory when there is one. Source: qmail-queue(8), qmail's qmail.c,
- * notqmail's custom error text
+ * runs in qmail's home directory when there is one.
+ * Sources: qmail-queue(8), qmail's qmail.c, notqmail's custom error text
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,14 +28,18 @@
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/process.h>
 
+#include "program.parts/program.h"
+
 #define QMAIL_HOME    "/var/qmail"
 #define PATH_BYTES    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-"
 #define ERROR_TEXT_FD 6
 #define ERROR_TEXT    255 /* notqmail keeps no more */
 #define TIMEOUT_MS    300000
-#define GIVE_UP_MS                                                                                 \
-    5000 /* qmail-queue removes its files when the pipes end; then it gets SIGKILL                 \
-          */
+#define TOTAL         10 /* times the time limit, for a program that makes small progress */
+#define GIVE_UP_MS    5000 /* qmail-queue removes its files when the pipes end; then it gets SIGKILL */
+#define ADDRESS_MAX                                                                                \
+    1003 /* qmail-queue takes no longer ones, and would read the message before it said so */
+#define EXIT_ADDRESS 11
 #define EXIT_READ    54
 #define EXIT_TIMEOUT 52
 #define EXIT_CUSTOM  82
@@ -44,10 +50,10 @@ struct conf {
     bool fallback;
 };
 
-/* The program and our ends of its pipes; -1: closed. */
+/* The program, which speaks through descriptor 6, and our ends of what it reads; -1: closed. */
 struct child {
-    pid_t pid;
-    int message, envelope, error;
+    struct program program;
+    int message, envelope;
 };
 
 struct verdict {
@@ -82,6 +88,8 @@ static const struct verdict verdicts[] = {
 static const struct verdict crashed = {.text = "qq crashed (#4.3.0)"};
 static const struct verdict not_collected = {.text = "qq waitpid surprise (#4.3.0)"};
 static const struct verdict not_started = {.text = "unable to exec qq (#4.3.0)"};
+static const struct verdict no_recipients = {
+    .permanent = true, .text = "no recipients specified (#5.1.0)"};
 static const struct verdict no_pipes = {.text = "qqt failure (#4.3.0)"};
 
 static const struct verdict *
@@ -157,6 +165,7 @@ start(struct qp *q, const struct conf *c, struct child *child)
 {
     int ends[6] = {-1, -1, -1, -1, -1, -1};
     const char *path = program(q, c);
+    pid_t pid;
 
     for (size_t i = 0; i < 6; i += 2)
         if (pipe2(ends + i, O_CLOEXEC) < 0) {
@@ -164,68 +173,27 @@ start(struct qp *q, const struct conf *c, struct child *child)
             close_all(ends, 6);
             return &no_pipes;
         }
-    child->pid = launch(q, path, ends);
-    if (child->pid < 0) {
+    pid = launch(q, path, ends);
+    if (pid < 0) {
         qp_log(q, QP_LOG_ERROR, "cannot start path=%s error=\"%s\"", path, strerror(errno));
         close_all(ends, 6);
         return &not_started;
     }
-    *child = (struct child){child->pid, ends[1], ends[3], ends[4]};
     close_all((int[]){ends[0], ends[2], ends[5]}, 3);
+    program_adopt(&child->program, pid, ends[4], c->timeout_ms, TOTAL * c->timeout_ms);
+    child->message = ends[1];
+    child->envelope = ends[3];
     fcntl(child->message, F_SETFL, O_NONBLOCK); /* ours alone: the program's ends still block */
     fcntl(child->envelope, F_SETFL, O_NONBLOCK);
-    fcntl(child->error, F_SETFL, O_NONBLOCK);
     return NULL;
 }
 
-/* ---- talking: never blocked for longer than the time limit by a program that does not read ----
- */
-
-/* false with errno: EPIPE when it has closed its end, ETIMEDOUT when it has not read for too long
- */
-static bool
-write_all(int fd, const char *p, size_t n, int64_t timeout_ms)
-{
-    while (n > 0) {
-        struct pollfd peer = {.fd = fd, .events = POLLOUT};
-        ssize_t done = write(fd, p, n);
-        int ready;
-
-        if (done > 0) {
-            p += done;
-            n -= (size_t)done;
-            continue;
-        }
-        if (errno != EAGAIN && errno != EINTR)
-            return false;
-        ready = poll(&peer, 1, (int)timeout_ms);
-        if (ready == 0)
-            errno = ETIMEDOUT;
-        if (ready == 0 || (ready < 0 && errno != EINTR))
-            return false;
-    }
-    return true;
-}
-
-static bool
-write_message(struct qp *q, int fd, int64_t timeout_ms)
-{
-    char block[65536];
-    uint64_t at = 0;
-    ptrdiff_t n;
-
-    while ((n = qp_message_read(q, at, block, sizeof block)) > 0) {
-        if (!write_all(fd, block, (size_t)n, timeout_ms))
-            return false;
-        at += (uint64_t)n;
-    }
-    return n == 0;
-}
+/* ---- talking ---- */
 
 /* F sender NUL, T recipient NUL for each, NUL. Without the last one qmail-queue forgets the
  * message. */
 static bool
-write_envelope(struct qp *q, int fd, int64_t timeout_ms)
+write_envelope(struct qp *q, struct child *child)
 {
     const char *suffix = qp_rcpt_suffix(q), *sender = qp_sender(q)->address;
     size_t room = strlen(sender) + 3, n;
@@ -237,22 +205,22 @@ write_envelope(struct qp *q, int fd, int64_t timeout_ms)
     n = (size_t)snprintf(text, room, "F%s", sender) + 1;
     for (size_t i = 0; i < qp_rcpt_count(q); i++)
         n += (size_t)snprintf(text + n, room - n, "T%s%s", qp_rcpt(q, i)->address, suffix) + 1;
-    return write_all(fd, text, room, timeout_ms);
+    return program_write(&child->program, child->envelope, text, room);
 }
 
 /* What the program wrote to descriptor 6: D or Z, and why. NULL: nothing of that kind. */
 static const struct verdict *
-custom_verdict(struct qp *q, int fd)
+custom_verdict(struct qp *q, struct program *p)
 {
-    char text[ERROR_TEXT + 1];
-    ssize_t n = read(fd, text, ERROR_TEXT);
+    size_t n = p->n < ERROR_TEXT ? p->n : ERROR_TEXT;
+    char *text = p->output;
     struct verdict *v;
 
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
     if (n <= 2)
         return NULL;
-    for (ssize_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (text[i] < 0x20 || text[i] > 0x7e)
             text[i] = '?';
     text[n] = '\0';
@@ -269,7 +237,7 @@ custom_verdict(struct qp *q, int fd)
  * trouble  errno of what could not be written; 0: all was
  */
 static const struct verdict *
-judge(struct qp *q, const struct child *child, int status, int trouble)
+judge(struct qp *q, struct program *p, int status, int trouble)
 {
     const struct verdict *custom;
 
@@ -281,7 +249,7 @@ judge(struct qp *q, const struct child *child, int status, int trouble)
         return &crashed;
     if (trouble != 0 && (trouble != EPIPE || WEXITSTATUS(status) == 0))
         return verdict_of(EXIT_READ); /* it has not got all, whatever it says */
-    if (WEXITSTATUS(status) == EXIT_CUSTOM && (custom = custom_verdict(q, child->error)))
+    if (WEXITSTATUS(status) == EXIT_CUSTOM && (custom = custom_verdict(q, p)))
         return custom;
     return WEXITSTATUS(status) == 0 ? NULL : verdict_of(WEXITSTATUS(status));
 }
@@ -290,23 +258,39 @@ judge(struct qp *q, const struct child *child, int status, int trouble)
 static const struct verdict *
 hand_over(struct qp *q, const struct conf *c, struct child *child)
 {
-    int trouble = write_message(q, child->message, c->timeout_ms) ? 0 : errno;
+    struct program *p = &child->program;
+    int trouble = program_write_message(q, p, child->message) ? 0 : errno;
     const struct verdict *v;
     int status;
 
     close_fd(&child->message);
-    if (trouble == 0 && !write_envelope(q, child->envelope, c->timeout_ms))
+    if (trouble == 0 && !write_envelope(q, child))
         trouble = errno;
     close_fd(&child->envelope);
-    status = qp_process_wait(
-        q, child->pid, trouble == 0 || trouble == EPIPE ? c->timeout_ms : GIVE_UP_MS);
-    v = judge(q, child, status, trouble);
-    close_fd(&child->error);
+    p->deadline = program_clock() + (trouble == 0 || trouble == EPIPE ? c->timeout_ms : GIVE_UP_MS);
+    status = program_end(q, p);
+    v = judge(q, p, status, trouble);
     if (v)
         qp_log(q, QP_LOG_WARN, "not queued pid=%ld status=0x%04x write=\"%s\" reason=\"%s\"",
-            (long)child->pid, (unsigned)status & 0xffff, trouble ? strerror(trouble) : "complete",
+            (long)p->pid, (unsigned)status & 0xffff, trouble ? strerror(trouble) : "complete",
             v->text);
     return v;
+}
+
+/* Refused before the program has to read a large message to say the same. */
+static const struct verdict *
+check_envelope(struct qp *q)
+{
+    size_t suffix = strlen(qp_rcpt_suffix(q));
+
+    if (qp_rcpt_count(q) == 0)
+        return &no_recipients;
+    if (strlen(qp_sender(q)->address) > ADDRESS_MAX)
+        return verdict_of(EXIT_ADDRESS);
+    for (size_t i = 0; i < qp_rcpt_count(q); i++)
+        if (strlen(qp_rcpt(q, i)->address) + suffix > ADDRESS_MAX)
+            return verdict_of(EXIT_ADDRESS);
+    return NULL;
 }
 
 /* ---- handlers ---- */
@@ -337,16 +321,17 @@ on_queue(struct qp *q)
     struct child child;
     long long now;
 
-    v = start(q, c, &child);
-    if (!v)
+    if ((v = check_envelope(q)))
+        qp_log(q, QP_LOG_NOTICE, "not queued reason=\"%s\"", v->text);
+    else if (!(v = start(q, c, &child)))
         v = hand_over(q, c, &child);
     if (v && v->permanent)
         return qp_deny(q, "%s", v->text);
     if (v)
         return c->fallback ? qp_declined(q, "%s", v->text) : qp_denysoft(q, "%s", v->text);
     now = (long long)time(NULL);
-    qp_log(q, QP_LOG_NOTICE, "queued qp=%ld id=%s", (long)child.pid, id);
-    return qp_ok(q, "Queued! %lld qp %ld%s%s", now, (long)child.pid, *id ? " " : "", id);
+    qp_log(q, QP_LOG_NOTICE, "queued qp=%ld id=%s", (long)child.program.pid, id);
+    return qp_ok(q, "Queued! %lld qp %ld%s%s", now, (long)child.program.pid, *id ? " " : "", id);
 }
 
 QP_PLUGIN(.name = "queue/qmail-queue", .init = on_init, .queue = on_queue);

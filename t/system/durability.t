@@ -198,7 +198,7 @@ SKIP: {
             $name{$2} = $1;
         } elsif (/^(?:fsync|fdatasync)\((\d+)\) += 0/) {
             my $what = $name{$1} // '?';
-            push @order, $what =~ m{/tmp/\d} ? 'file' : $what =~ m{/new$} ? 'directory' : "other $what";
+            push @order, $what =~ m{/tmp(?:/\d.*)?$} ? 'file' : $what =~ m{/new$} ? 'directory' : "other $what";
         } elsif (/^(?:link|linkat|rename)\(.* = 0$/) {
             push @order, 'link';
         } elsif (/^(?:write|sendto|sendmsg)\(1, .*250 Queued/) {

@@ -191,6 +191,11 @@ like $h->dialogue(env => {RELAYCLIENT => '@fix'})->deliver('a@b.test', ['c@d.tes
     'RELAYCLIENT with a value';
 is seen($h, 'envelope'), "Fa\@b.test\0Tc\@d.test\@fix\0Te\@example.test\@fix\0\0", '... is appended to each recipient';
 
+unlink "$h->{dir}/qmail/bin/$_" for qw(pid envelope);
+is reply_to($h->dialogue(env => {RELAYCLIENT => '@' . 'x' x 1000})), '554 envelope address too long for qq (#5.1.3)',
+    'an address that qmail-queue would not take';
+is seen($h, 'pid'), undef, '... does not start it';
+
 $h = harness('queue/qmail-queue fallback 1');
 $d = $h->dialogue;
 does($h, 'message; envelope; exit 71');
