@@ -397,7 +397,7 @@ BUILD_DEPS := gcc libc6-dev:stdio.h make libc-ares-dev:ares.h libcmph-dev:cmph.h
     libmariadb-dev:mariadb/mysql.h libpq-dev:postgresql/libpq-fe.h libsasl2-modules-db:-
 TEST_DEPS  := binutils:nm libcmocka-dev:cmocka.h perl:prove swaks msmtp curl ucspi-tcp:tcpserver \
     daemontools:multilog tinycdb:cdb dnsmasq-base:dnsmasq iproute2:ip mandoc procps:ps pkg-config \
-    libauthen-sasl-perl:- libdigest-hmac-perl:- libio-socket-ssl-perl:- openssl gnutls-bin:gnutls-cli
+    libauthen-sasl-perl:- libdigest-hmac-perl:- libio-socket-ssl-perl:- openssl gnutls-bin:gnutls-cli strace valgrind
 LINT_DEPS  := clang-format clang-tidy cppcheck
 # Without a probe: gcc's own headers of these names would satisfy one.
 FUZZ_DEPS  := clang libclang-rt-14-dev:-

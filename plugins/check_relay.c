@@ -38,11 +38,15 @@ on_init(struct qp *q, int argc, const char *const argv[])
 static enum qp_lookup
 may_relay(struct qp *q, const struct conf *c, const char *ip)
 {
-    if (qp_env(q, "RELAYCLIENT") != NULL || qp_table_has(q, c->some, ip))
+    enum qp_lookup some, more;
+
+    if (qp_env(q, "RELAYCLIENT") != NULL || (c->trust_loopback6 && strcmp(ip, "::1") == 0))
         return QP_FOUND;
-    if (c->trust_loopback6 && strcmp(ip, "::1") == 0)
+    some = qp_table_find(q, c->some, ip, NULL);
+    if (some == QP_FOUND)
         return QP_FOUND;
-    return qp_table_find(q, c->more, ip, NULL);
+    more = qp_table_find(q, c->more, ip, NULL);
+    return more == QP_ABSENT ? some : more;
 }
 
 static enum qp_rc
@@ -50,10 +54,13 @@ on_connect(struct qp *q)
 {
     const struct conf *c = qp_instance(q);
     const char *ip = qp_remote_ip(q);
+    enum qp_lookup never = qp_table_find(q, c->never, ip, NULL);
 
-    if (qp_table_has(q, c->never, ip)) {
+    if (never != QP_ABSENT) {
         qp_relay_client_set(q, false);
         qp_env_unset(q, "RELAYCLIENT");
+        if (never == QP_TROUBLE)
+            qp_note_set(q, QP_CONNECTION, "relay_unknown", "1");
         return QP_DECLINED;
     }
     switch (may_relay(q, c, ip)) {

@@ -3,8 +3,8 @@
  *
  *   plugins file: rcpt_ok                     must be the last plugin with a rcpt hook
  *   files:        me, rcpthosts, morercpthosts.cdb: host, or .suffix for all names below it
- *   hook rcpt:    QP_OK for clients that may relay and for our domains; 450 when morercpthosts.cdb
- *                 cannot be read; else 550
+ *   hook rcpt:    QP_OK for clients that may relay and for our domains; 450 when a list turns out to
+ *                 be damaged; else 550
  *
  * Source: r356 rcpt_ok, qmail-smtpd(8). Notes of white lists do not let anybody relay here (in 1.00
  * they did), and without rcpthosts only mail for `me` is accepted (qmail-smtpd: everything).
@@ -41,7 +41,7 @@ on_rcpt(struct qp *q, const struct qp_address *to)
 {
     const struct conf *c = qp_instance(q);
     const char *host = to->host;
-    enum qp_lookup more;
+    enum qp_lookup ours, more;
 
     if (qp_relay_client(q))
         return QP_OK;
@@ -50,13 +50,15 @@ on_rcpt(struct qp *q, const struct qp_address *to)
             return qp_deny(q, NULL);
         host = qp_me(q);
     }
-    if (strcasecmp(host, qp_me(q)) == 0 || qp_table_has(q, c->me, host) ||
-        qp_table_has(q, c->hosts, host))
+    if (strcasecmp(host, qp_me(q)) == 0 || qp_table_has(q, c->me, host))
+        return QP_OK;
+    ours = qp_table_find(q, c->hosts, host, NULL);
+    if (ours == QP_FOUND)
         return QP_OK;
     more = qp_table_find(q, c->more, host, NULL);
     if (more == QP_FOUND)
         return QP_OK;
-    if (more == QP_TROUBLE || qp_note_true(q, QP_CONNECTION, "relay_unknown"))
+    if (ours == QP_TROUBLE || more == QP_TROUBLE || qp_note_true(q, QP_CONNECTION, "relay_unknown"))
         return qp_denysoft(q, "unable to read controls (#4.3.0)");
     return qp_deny(q, NULL);
 }

@@ -22,7 +22,8 @@ struct qp_badlist_entry {
 /*
  * qp_badlist_open - in init only: read such a list
  *
- * name     a configuration file; an absent one is an empty list
+ * name     a configuration file; an absent one is an empty list. A compiled one (qpsmtpd-table(8)) is
+ *          used where it is there, else NAME.cdb where there is no text
  * returns  NULL: a wrong line, qp_fail_at() was called: return false. Lives as long as the
  * instance.
  */
@@ -31,8 +32,8 @@ const struct qp_badlist *qp_badlist_open(struct qp *q, const char *name);
 /*
  * qp_badlist_find - the first line of the list that matches an address
  *
- * returns  NULL: none. The null sender and addresses without user or host match nothing. Lives as
- * long as the list.
+ * returns  NULL: none. The null sender and addresses without user or host match nothing. Valid until
+ *          the end of the transaction.
  */
 const struct qp_badlist_entry *qp_badlist_find(
     struct qp *q, const struct qp_badlist *list, const struct qp_address *address);

@@ -50,8 +50,11 @@ struct qp_table;
 /*
  * qp_table_open - in init only: read a list for lookups
  *
- * name     a configuration file: one key a line, what follows the first blank is its value; with
- * the ending ".cdb" a constant database as qmail-newmrh and cdb(1) write it, looked up where it is
+ * name     a configuration file: one key a line, what follows the first blank is its value. Instead
+ *          of it NAME.mph is asked, as qpsmtpd-table(8) makes it of the file, as long as the file has
+ *          not changed since; and NAME.cdb where there is neither. With the ending ".cdb": NAME.mph,
+ *          else that constant database, as qmail-newmrh(8) and cdb(1) make it. What a `config` hook
+ *          answers goes before files
  * returns  NULL: an ill-formed line or an unreadable file, qp_fail_at() was called: return false.
  *          An absent file is an empty table. Lives as long as the instance.
  */
@@ -60,7 +63,7 @@ const struct qp_table *qp_table_open(struct qp *q, const char *name, enum qp_mat
 enum qp_lookup {
     QP_ABSENT,
     QP_FOUND,
-    QP_TROUBLE, /* the database cannot be read now: answer with 4xx */
+    QP_TROUBLE, /* the file is damaged, and nothing is there in its place: answer with 4xx */
 };
 
 /*
@@ -76,6 +79,6 @@ enum qp_lookup qp_table_find(
 /* qp_table_has - the same where an unreadable database may count as absent (it is logged) */
 bool qp_table_has(struct qp *q, const struct qp_table *t, const char *key);
 
-size_t qp_table_count(const struct qp_table *t); /* entries of a text list; 0 for a cdb */
+size_t qp_table_count(const struct qp_table *t); /* entries, equal ones once; 0 for a cdb */
 
 #endif

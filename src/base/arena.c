@@ -41,6 +41,7 @@
 struct block {
     struct block *next;
     size_t room;
+    bool borrowed; /* somebody else frees it */
     size_t used;
     alignas(max_align_t) unsigned char bytes[];
 };
@@ -57,6 +58,7 @@ struct arena {
     struct block *blocks;     /* newest first: small pieces come from this one; the last is kept */
     struct block *large;      /* one piece each */
     size_t used;
+    bool borrowed; /* it lies in memory of somebody else */
 };
 
 /* The only process-wide state here: set once at start-up. */
@@ -103,7 +105,8 @@ static void
 block_close(struct block *b)
 {
     block_wipe(b);
-    free(b);
+    if (!b->borrowed)
+        free(b);
 }
 
 static size_t
@@ -117,7 +120,7 @@ round_up(size_t n, size_t align)
 static struct block *
 block_for(struct arena *a, size_t n)
 {
-    size_t room = a->blocks ? a->blocks->room * 2 : BLOCK_FIRST;
+    size_t room = a->blocks && a->blocks->room >= BLOCK_FIRST ? a->blocks->room * 2 : BLOCK_FIRST;
     struct block *b;
 
     if (n > BLOCK_FIRST / 2) {
@@ -161,6 +164,18 @@ arena_open(const char *name)
     return a;
 }
 
+struct arena *
+arena_open_in(const char *name, void *memory, size_t room)
+{
+    struct arena *a = memory;
+    struct block *b = (struct block *)(void *)((char *)memory + round_up(sizeof *a, ALIGN));
+
+    *b = (struct block){.room = room - round_up(sizeof *a, ALIGN) - sizeof *b, .borrowed = true};
+    *a = (struct arena){.name = name, .blocks = b, .borrowed = true};
+    hide(b->bytes, b->room);
+    return a;
+}
+
 void
 arena_close(struct arena **a)
 {
@@ -169,7 +184,8 @@ arena_close(struct arena **a)
     arena_reset(*a);
     if ((*a)->blocks)
         block_close((*a)->blocks);
-    free(*a);
+    if (!(*a)->borrowed)
+        free(*a);
     *a = NULL;
 }
 

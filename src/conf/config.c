@@ -51,10 +51,11 @@ enum name_rule {
 
 /* ---- the syntax ---- */
 
-/* The next line that says something; *number is advanced to it. false at the end of text. */
-static bool
-next_line(struct str *text, unsigned int *number, struct str *line)
+bool
+config_next_line(struct str *text, unsigned int *number, struct str *line)
 {
+    if (*number == 0 && str_starts(*text, STR("\xef\xbb\xbf"))) /* a byte order mark */
+        *text = str_from(*text, 3);
     while (text->n > 0) {
         struct str physical = str_cut(text, '\n');
 
@@ -66,12 +67,6 @@ next_line(struct str *text, unsigned int *number, struct str *line)
     return false;
 }
 
-static struct str
-without_bom(struct str text)
-{
-    return str_starts(text, STR("\xef\xbb\xbf")) ? str_from(text, 3) : text;
-}
-
 static size_t
 count_lines(struct str text)
 {
@@ -79,24 +74,24 @@ count_lines(struct str text)
     struct str line;
     size_t n = 0;
 
-    while (next_line(&text, &number, &line))
+    while (config_next_line(&text, &number, &line))
         n++;
     return n;
 }
 
 /*
  * Parse in place: text[n] is writable too. The NUL behind a line overwrites what ended it, a blank,
- * a line feed, a NUL or text[n], all of which next_line has already passed.
+ * a line feed, a NUL or text[n], all of which config_next_line has already passed.
  */
 static size_t
 split(char *text, size_t n, const char *file, struct qp_line *out)
 {
-    struct str rest = without_bom((struct str){text, n});
+    struct str rest = {text, n};
     struct str line;
     unsigned int number = 0;
     size_t count = 0;
 
-    while (next_line(&rest, &number, &line)) {
+    while (config_next_line(&rest, &number, &line)) {
         text[(size_t)(line.p - text) + line.n] = '\0';
         out[count++] = (struct qp_line){line.p, file, number};
     }
@@ -106,7 +101,7 @@ split(char *text, size_t n, const char *file, struct qp_line *out)
 struct config_value
 config_parse(struct arena *a, const char *file, struct str text)
 {
-    size_t n = count_lines(without_bom(text));
+    size_t n = count_lines(text);
     struct qp_line *line;
 
     if (n == 0)
@@ -425,7 +420,7 @@ load_file(
     text = read_all(l, fd, path, (size_t)st->st_size, &bytes);
     if (text == NULL)
         return false;
-    n = count_lines(without_bom((struct str){text, bytes}));
+    n = count_lines((struct str){text, bytes});
     line = arena_alloc(l->arena, n * sizeof *line);
     split(text, bytes, path, line);
     if (from || has_include(line, n))
@@ -532,7 +527,9 @@ config_preload(struct config *c, size_t max)
         if (n < 0)
             continue;
         for (int i = 0; i < n; i++) {
-            if (!str_iends(str_of(entries[i]->d_name), STR(".cdb"))) /* no list of lines */
+            struct str file = str_of(entries[i]->d_name);
+
+            if (!str_iends(file, STR(".cdb")) && !str_iends(file, STR(".mph"))) /* no lines */
                 preload_one(c, entries[i]->d_name, max);
             free(entries[i]);
         }

@@ -59,11 +59,11 @@ enum config_status config_get(
     struct config *c, const char *name, struct config_value *out, struct err *e);
 
 /* config_path - path of the first NAME that exists, NULL when there is none; valid until
- * config_close. For files that are no lists of lines (cdb). */
+ * config_close. For files that are no lists of lines (cdb, mph). */
 const char *config_path(struct config *c, const char *name);
 
 /* config_preload - read each regular file of the search directories that is at most max bytes, so
- * that children which are forked afterwards share one snapshot; not *.cdb. Files that cannot be
+ * that children which are forked afterwards share one snapshot; not *.cdb and *.mph. Files that cannot be
  * read are left to config_get. */
 void config_preload(struct config *c, size_t max);
 
@@ -76,5 +76,14 @@ void config_preload(struct config *c, size_t max);
  * returns  lines, their texts and a copy of file, all of which live in a
  */
 struct config_value config_parse(struct arena *a, const char *file, struct str text);
+
+/*
+ * config_next_line - that syntax line by line, for what is too large to be kept
+ *
+ * text     advanced behind the line
+ * number   0 at first; then the number of the line in the file
+ * returns  false: the end
+ */
+bool config_next_line(struct str *text, unsigned int *number, struct str *line);
 
 #endif

@@ -1,26 +1,32 @@
 #include "conf/table.h"
 
+#include <stdio.h>
+
 #include "base/map.h"
 #include "conf/cdb.h"
+#include "conf/mph.h"
 #include "net/cidr.h"
 
 #define IP_BITS 128
+#define V4_BITS 96 /* of an address in the 16-byte form, before those of IPv4 */
 
 struct table {
     enum table_match kind;
-    bool is_cdb;
+    enum { FORM_TEXT, FORM_CDB, FORM_MPH } form;
     struct cdb cdb;
-    struct map *entries; /* folded key to const char ** */
-    struct map
-        *nets[IP_BITS + 1]; /* one for each length that occurs: the masked address, all 16 bytes */
+    struct mph mph;
+    struct map *entries;                /* of a text: stored key to const char ** */
+    uint64_t lengths[IP_BITS / 64 + 1]; /* bit n: there are networks of n bits */
     size_t count;
 };
 
-/* What one table_find carries from candidate to candidate. */
+/* What one table_find carries from candidate to candidate, and one look into a file brings back. */
 struct lookup {
     const struct table *table;
     struct arena *scratch;
-    const char *value;
+    struct str key;
+    enum table_status status;
+    struct table_record record;
 };
 
 /* ---- keys and entries ---- */
@@ -93,29 +99,76 @@ check_entry(enum table_match kind, struct str key, struct err *e)
     return true;
 }
 
+/* A network is stored as its length, one byte, and its address, of IPv4 the four bytes that differ.
+ */
+static struct str
+net_key(char *room, const struct ip *masked, unsigned int bits)
+{
+    size_t skip = bits >= V4_BITS && ip_is_v4(masked) ? V4_BITS / 8 : 0;
+
+    room[0] = (char)bits;
+    memcpy(room + 1, masked->b + skip, sizeof masked->b - skip);
+    return (struct str){room, 1 + sizeof masked->b - skip};
+}
+
+static bool
+net_entry(struct str word, char *room, struct table_entry *out, struct err *e)
+{
+    struct cidr net;
+
+    if (!cidr_parse(word, &net))
+        return err_set(e, "\"%.*s\" is no address or network", STR_ARG(word));
+    out->key = net_key(room, &net.net, net.bits);
+    out->bits = net.bits;
+    return true;
+}
+
+bool
+table_entry(
+    enum table_match kind, struct str line, char *room, struct table_entry *out, struct err *e)
+{
+    struct str word = str_word(&line);
+
+    *out = (struct table_entry){.value = str_trim(line), .bits = -1};
+    if (kind == TABLE_IP)
+        return net_entry(fold(room, word), room, out, e);
+    out->key = without_root(kind, fold(room, word));
+    return check_entry(kind, out->key, e);
+}
+
+struct str
+table_entry_text(enum table_match kind, struct str key, char *room)
+{
+    static const struct ip v4 = {{[10] = 0xff, [11] = 0xff}};
+    struct ip ip = v4;
+    bool is_v4 = key.n == 1 + 4;
+    unsigned int bits;
+    size_t n;
+
+    if (kind != TABLE_IP || (!is_v4 && key.n != 1 + sizeof ip.b))
+        return key;
+    bits = (uint8_t)key.p[0];
+    memcpy(ip.b + sizeof ip.b - (key.n - 1), key.p + 1, key.n - 1);
+    ip_format(&ip, room);
+    n = strlen(room);
+    if (bits < IP_BITS && n + sizeof "/128" <= TABLE_ROOM(key))
+        n += (size_t)snprintf(
+            room + n, sizeof "/128", "/%u", (is_v4 ? bits - V4_BITS : bits) & 0xff);
+    return (struct str){room, n};
+}
+
 /* ---- building ---- */
 
 /* The first of several equal lines wins. */
 static void
-put(struct table *t, struct map *m, struct str key, const char **value)
+put(struct table *t, const struct table_entry *entry, const char **value)
 {
-    if (map_get(m, key))
+    if (entry->bits >= 0)
+        t->lengths[entry->bits / 64] |= UINT64_C(1) << entry->bits % 64;
+    if (map_get(t->entries, entry->key))
         return;
-    map_set(m, key, value);
+    map_set(t->entries, entry->key, value);
     t->count++;
-}
-
-static bool
-put_net(struct arena *a, struct table *t, struct str key, const char **value, struct err *e)
-{
-    struct cidr net;
-
-    if (!cidr_parse(key, &net))
-        return err_set(e, "\"%.*s\" is no address or network", STR_ARG(key));
-    if (t->nets[net.bits] == NULL)
-        t->nets[net.bits] = map_new(a);
-    put(t, t->nets[net.bits], (struct str){(const char *)net.net.b, sizeof net.net.b}, value);
-    return true;
 }
 
 struct table *
@@ -124,36 +177,32 @@ table_new(struct arena *a, enum table_match kind, struct config_value lines,
 {
     struct table *t = arena_alloc(a, sizeof *t);
     const char **value = arena_alloc(a, lines.n * sizeof *value);
-    size_t longest = 0;
-    char *folded;
+    struct str longest = {NULL, 0};
+    char *room;
 
     for (size_t i = 0; i < lines.n; i++) {
         size_t n = strcspn(lines.line[i].text, " \t");
 
-        longest = n > longest ? n : longest;
+        longest.n = n > longest.n ? n : longest.n;
     }
-    folded = arena_alloc(a, longest + 1);
+    room = arena_alloc(a, TABLE_ROOM(longest));
     t->kind = kind;
     t->entries = map_new(a);
-    if (kind != TABLE_IP)
-        map_reserve(t->entries, lines.n);
+    map_reserve(t->entries, lines.n);
     for (size_t i = 0; i < lines.n; i++) {
-        struct str rest = str_of(lines.line[i].text);
-        struct str key = without_root(kind, fold(folded, str_word(&rest)));
-        bool ok = check_entry(kind, key, e);
+        struct table_entry entry;
 
-        value[i] = str_trim(rest).p; /* ends with the line */
-        if (ok && kind == TABLE_IP)
-            ok = put_net(a, t, key, &value[i], e);
-        else if (ok)
-            put(t, t->entries, key, &value[i]);
-        if (!ok) {
+        if (!table_entry(kind, str_of(lines.line[i].text), room, &entry, e)) {
             *bad = &lines.line[i];
             return NULL;
         }
+        value[i] = entry.value.p; /* ends with the line */
+        put(t, &entry, &value[i]);
     }
     return t;
 }
+
+/* ---- files ---- */
 
 static void
 close_cdb(void *data)
@@ -167,7 +216,7 @@ table_open_cdb(struct arena *a, enum table_match kind, const char *path, struct 
     struct table *t = arena_alloc(a, sizeof *t);
 
     t->kind = kind;
-    t->is_cdb = true;
+    t->form = FORM_CDB;
     if (path == NULL)
         return t;
     if (!cdb_open(&t->cdb, path, e))
@@ -176,36 +225,113 @@ table_open_cdb(struct arena *a, enum table_match kind, const char *path, struct 
     return t;
 }
 
+static void
+close_mph(void *data)
+{
+    mph_close(data);
+}
+
+struct table *
+table_open_mph(struct arena *a, enum table_match kind, const char *path, struct err *e)
+{
+    struct table *t = arena_alloc(a, sizeof *t);
+
+    t->kind = kind;
+    t->form = FORM_MPH;
+    if (!mph_open(&t->mph, a, path, e))
+        return NULL;
+    arena_at_reset(a, close_mph, &t->mph);
+    if (t->mph.header.kind != (uint32_t)kind) {
+        err_set(e, "%s: compiled for another kind of list", path);
+        return NULL;
+    }
+    memcpy(t->lengths, t->mph.header.lengths, sizeof t->lengths);
+    t->count = (size_t)t->mph.header.n_keys;
+    return t;
+}
+
+const struct mph_header *
+table_header(const struct table *t)
+{
+    return t->form == FORM_MPH ? &t->mph.header : NULL;
+}
+
 /* ---- looking up ---- */
 
 static enum table_status
-try_map(struct lookup *l, const struct map *m, struct str key)
+from_text(struct lookup *l)
 {
-    const char *const *value = map_get(m, key);
+    const char *const *value = map_get(l->table->entries, l->key);
 
     if (value == NULL)
         return TABLE_ABSENT;
-    l->value = *value;
+    l->record.value = *value;
     return TABLE_FOUND;
+}
+
+/* The file is not ours for longer than the look: what was found is copied. */
+static void
+look_into_mph(void *data)
+{
+    struct lookup *l = data;
+    struct mph_entry entry;
+
+    switch (mph_find(&l->table->mph, l->key, &entry)) {
+    case MPH_FOUND:
+        l->record.at = entry.at;
+        l->record.value = entry.value.n > 0 ? arena_dup(l->scratch, entry.value) : "";
+        l->status = TABLE_FOUND;
+        break;
+    case MPH_ABSENT:
+        l->status = TABLE_ABSENT;
+        break;
+    case MPH_BROKEN:
+        l->status = TABLE_BROKEN;
+        break;
+    }
+}
+
+static void
+look_into_cdb(void *data)
+{
+    struct lookup *l = data;
+    struct str value;
+
+    switch (cdb_find(&l->table->cdb, l->key, &value)) {
+    case CDB_FOUND:
+        l->record.value = value.n > 0 ? arena_dup(l->scratch, value) : "";
+        l->status = TABLE_FOUND;
+        break;
+    case CDB_ABSENT:
+        l->status = TABLE_ABSENT;
+        break;
+    case CDB_BROKEN:
+        l->status = TABLE_BROKEN;
+        break;
+    }
+}
+
+static enum table_status
+from_file(struct lookup *l)
+{
+    const struct table *t = l->table;
+    struct mapping cdb = {t->cdb.p, t->cdb.n};
+
+    if (t->form == FORM_MPH ? mapping_look(&t->mph.map, look_into_mph, l)
+                            : mapping_look(&cdb, look_into_cdb, l))
+        return l->status;
+    return TABLE_BROKEN; /* a part of the file is gone */
 }
 
 static enum table_status
 try_key(struct lookup *l, struct str key)
 {
-    struct str value;
+    enum table_status status;
 
-    if (!l->table->is_cdb)
-        return try_map(l, l->table->entries, key);
-    switch (cdb_find(&l->table->cdb, key, &value)) {
-    case CDB_FOUND:
-        l->value = arena_dup(l->scratch, value);
-        return TABLE_FOUND;
-    case CDB_ABSENT:
-        return TABLE_ABSENT;
-    case CDB_BROKEN:
-        break;
-    }
-    return TABLE_BROKEN;
+    l->key = key;
+    status = l->table->form == FORM_TEXT ? from_text(l) : from_file(l);
+    l->key = (struct str){NULL, 0}; /* it is the caller's */
+    return status;
 }
 
 static enum table_status
@@ -233,17 +359,17 @@ find_domain(struct lookup *l, struct str key)
 static enum table_status
 find_net(struct lookup *l, const struct ip *ip)
 {
-    int shortest = ip_is_v4(ip) ? 96 : 0; /* as in cidr_has */
+    int shortest = ip_is_v4(ip) ? V4_BITS : 0; /* as in cidr_has */
     enum table_status status = TABLE_ABSENT;
 
     for (int bits = IP_BITS; status == TABLE_ABSENT && bits >= shortest; bits--) {
+        char room[1 + sizeof ip->b];
         struct ip masked = *ip;
 
-        if (l->table->nets[bits] == NULL)
+        if (!(l->table->lengths[bits / 64] >> bits % 64 & 1))
             continue;
         cidr_mask(&masked, (uint8_t)bits);
-        status =
-            try_map(l, l->table->nets[bits], (struct str){(const char *)masked.b, sizeof masked.b});
+        status = try_key(l, net_key(room, &masked, (unsigned int)bits));
     }
     return status;
 }
@@ -258,7 +384,7 @@ find_ip(struct lookup *l, struct str key)
 
     if (!ip_parse(key, &ip))
         return TABLE_ABSENT;
-    if (!l->table->is_cdb)
+    if (l->table->form != FORM_CDB)
         return find_net(l, &ip);
     ip_format(&ip, text);
     n = strlen(text);
@@ -269,6 +395,12 @@ find_ip(struct lookup *l, struct str key)
     return status;
 }
 
+static bool
+is_empty(const struct table *t)
+{
+    return t->form == FORM_CDB ? t->cdb.p == NULL : t->count == 0;
+}
+
 enum table_status
 table_find(const struct table *t, const char *key, struct arena *scratch, const char **value)
 {
@@ -277,7 +409,7 @@ table_find(const struct table *t, const char *key, struct arena *scratch, const 
     struct str raw = str_of(key);
     struct str folded = without_root(t->kind, fold(arena_alloc(scratch, raw.n + 1), raw));
 
-    if (t->is_cdb ? t->cdb.p == NULL : t->count == 0)
+    if (is_empty(t))
         status = TABLE_ABSENT;
     else if (t->kind == TABLE_EXACT)
         status = try_key(&l, folded);
@@ -288,7 +420,17 @@ table_find(const struct table *t, const char *key, struct arena *scratch, const 
     else if (t->kind == TABLE_IP)
         status = find_ip(&l, folded);
     if (value)
-        *value = status == TABLE_FOUND ? l.value : NULL;
+        *value = status == TABLE_FOUND ? l.record.value : NULL;
+    return status;
+}
+
+enum table_status
+table_get(const struct table *t, struct str key, struct arena *scratch, struct table_record *out)
+{
+    struct lookup l = {.table = t, .scratch = scratch};
+    enum table_status status = is_empty(t) ? TABLE_ABSENT : try_key(&l, key);
+
+    *out = l.record;
     return status;
 }
 

@@ -2,8 +2,9 @@
  * conf/table - is this key in that list, and with what value?
  *
  * Owns   the ways in which lists match: exact, addresses, qmail's domains, addresses and networks
- * Uses   conf/cdb, net/cidr, base/map; the public names are those of <qpsmtpd/config.h>
- * Keep   a table that was opened never changes; a lookup allocates in the caller's arena only
+ * Uses   conf/mph, conf/cdb, net/cidr, base/map; the public names are those of <qpsmtpd/config.h>
+ * Keep   a table that was opened never changes; a lookup allocates in the caller's arena only; text
+ *        and compiled lists are asked by the same code, so they cannot differ (t/unit/mph)
  *
  * Matching (keys and patterns fold ASCII case; the dot behind a host name is ignored; of equal
  * entries the first line wins; a word that cannot be what its table holds is refused, not ignored):
@@ -14,6 +15,7 @@
  *            address literal, [192.0.2.1]
  *   ip       the longest network that holds it; in a cdb the address, then its prefixes that end in
  *            '.' or ':', longest first
+ *   bad      plugin/badlist asks for entries itself, by table_get()
  */
 #ifndef QPSMTPD_CONF_TABLE_H
 #define QPSMTPD_CONF_TABLE_H
@@ -24,10 +26,11 @@
 #include "base/err.h"
 #include "conf/config.h"
 
-enum table_match { TABLE_EXACT, TABLE_ADDRESS, TABLE_DOMAIN, TABLE_IP };
+enum table_match { TABLE_EXACT, TABLE_ADDRESS, TABLE_DOMAIN, TABLE_IP, TABLE_BAD };
 enum table_status { TABLE_ABSENT, TABLE_FOUND, TABLE_BROKEN };
 
 struct table;
+struct mph_header;
 
 /*
  * table_new - from the lines of a file: key, blanks, value
@@ -42,16 +45,54 @@ struct table *table_new(struct arena *a, enum table_match kind, struct config_va
 struct table *table_open_cdb(
     struct arena *a, enum table_match kind, const char *path, struct err *e);
 
+/* table_open_mph - from a compiled list of that kind. NULL: see e. Closed with the arena. */
+struct table *table_open_mph(
+    struct arena *a, enum table_match kind, const char *path, struct err *e);
+
+/* table_header - of a compiled list: what it was made of; NULL for any other */
+const struct mph_header *table_header(const struct table *t);
+
 /*
  * table_find - look key up
  *
  * value    NULL, or set: to a NUL-terminated text of the table or of scratch; to NULL unless found
- * scratch  for folded keys and for values out of a cdb
+ * scratch  for folded keys and for values out of a file
  */
 enum table_status table_find(
     const struct table *t, const char *key, struct arena *scratch, const char **value);
 
-/* table_count - entries of a text list, equal ones once; 0 for a cdb */
+struct table_record {
+    const char *value; /* as in table_find */
+    uint64_t at;       /* in a compiled list: what stood earlier has less; else 0 */
+};
+
+/* table_get - the record of an entry, without matching: key as table_entry() makes it */
+enum table_status table_get(
+    const struct table *t, struct str key, struct arena *scratch, struct table_record *out);
+
+/* table_count - entries of a list, equal ones once; 0 for a cdb */
 size_t table_count(const struct table *t);
+
+/* ---- what a list stores, for who compiles it and prints it back ---- */
+
+struct table_entry {
+    struct str key, value;
+    int bits; /* ip: of the network, else -1 */
+};
+
+#define TABLE_ROOM(line) ((line).n + 32) /* for the key of a line */
+
+/*
+ * table_entry - one line of a list
+ *
+ * line     as conf/config gives it
+ * room     for the key, which is folded, and no text in a table of networks
+ * returns  false: the word is not what such a table holds; e says why
+ */
+bool table_entry(
+    enum table_match kind, struct str line, char *room, struct table_entry *out, struct err *e);
+
+/* table_entry_text - the word that stands for a stored key; room as above */
+struct str table_entry_text(enum table_match kind, struct str key, char *room);
 
 #endif

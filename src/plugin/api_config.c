@@ -5,12 +5,19 @@
 
 #include <assert.h>
 
-#include "conf/table.h"
+#include "conf/list.h"
 #include "plugin/instance.h"
 
-struct qp_table {
+/* Opened in init; once more, as text, when a compiled list turns out to be damaged. */
+struct opened {
     struct table *table;
+    bool again;
+};
+
+struct qp_table {
+    struct opened *opened;
     const char *name;
+    enum table_match kind;
 };
 
 static_assert((int)QP_MATCH_IP == (int)TABLE_IP && (int)QP_MATCH_EXACT == (int)TABLE_EXACT,
@@ -112,32 +119,46 @@ qp_config_answer(struct qp *q, const char *text)
 
 /* ---- tables ---- */
 
+/* The lines become a table of the host, as the instance may borrow them from the file. */
 static struct table *
-open_cdb(struct qp *q, const char *name, enum qp_match kind)
+table_of(struct qp *q, enum table_match kind, struct config_value lines)
 {
+    const struct qp_line *bad = NULL;
     struct err e;
-    struct table *t = table_open_cdb(
-        q->context->host->arena, (enum table_match)kind, config_path(q->context->config, name), &e);
+    struct table *t = table_new(q->context->host->arena, kind, lines, &bad, &e);
 
     if (!t)
-        qp_fail(q, "%s", e.text);
+        qp_fail_at(q, bad, "%s", e.text);
     return t;
 }
 
 static struct table *
-open_text(struct qp *q, const char *name, enum qp_match kind)
+open_text(struct qp *q, const char *name, enum table_match kind, enum list_use use)
 {
-    struct qp_lines lines = qp_config_lines(q, name);
-    const struct qp_line *bad = NULL;
+    struct config_value lines;
     struct err e;
-    struct table *t;
 
-    if (q->failure && *q->failure->err.text)
-        return NULL; /* the file is there and cannot be read */
-    t = table_new(q->context->host->arena, (enum table_match)kind,
-        (struct config_value){lines.line, lines.n}, &bad, &e);
-    if (!t)
-        qp_fail_at(q, bad, "%s", e.text);
+    if (list_text(q->context->config, q->context->host->arena, name, use, &lines, &e))
+        return table_of(q, kind, lines);
+    qp_fail(q, "%s", e.text);
+    return NULL;
+}
+
+static struct table *
+open_list(struct qp *q, const char *name, enum table_match kind, enum list_use use)
+{
+    struct table *t = NULL;
+    struct err e;
+
+    switch (list_open(q->context->config, q->context->host->arena, kind, name, use, &t, &e)) {
+    case LIST_TABLE:
+        break;
+    case LIST_TEXT:
+        return open_text(q, name, kind, use);
+    case LIST_BROKEN:
+        qp_fail(q, "%s", e.text);
+        return NULL;
+    }
     return t;
 }
 
@@ -146,18 +167,45 @@ qp_table_open(struct qp *q, const char *name, enum qp_match kind)
 {
     struct arena *a = q->context->host->arena;
     struct qp_table *t = arena_alloc(a, sizeof *t);
-    struct str s = str_of(name);
+    struct config_value lines;
 
-    t->name = arena_dup(a, s);
-    t->table = str_iends(s, STR(".cdb")) ? open_cdb(q, name, kind) : open_text(q, name, kind);
-    return t->table ? t : NULL;
+    t->opened = arena_alloc(a, sizeof *t->opened);
+    t->name = arena_dup(a, str_of(name));
+    t->kind = (enum table_match)kind;
+    if (list_base(name).n == strlen(name) && hook_config_answer(q->context, name, &lines)) {
+        struct qp_lines kept = keep(q, lines, true);
+
+        lines = (struct config_value){kept.line, kept.n};
+        t->opened->table = table_of(q, t->kind, lines);
+    } else {
+        t->opened->table = open_list(q, name, t->kind, LIST_ANY);
+    }
+    return t->opened->table ? t : NULL;
+}
+
+/* What a compiled list was made of is asked, once, when the list turns out to be damaged. */
+static bool
+open_again(struct qp *q, const struct qp_table *t)
+{
+    struct table *fresh;
+
+    if (t->opened->again || !table_header(t->opened->table))
+        return false;
+    t->opened->again = true;
+    fresh = open_list(q, t->name, t->kind, LIST_NO_MPH);
+    if (fresh)
+        t->opened->table = fresh;
+    return fresh != NULL;
 }
 
 enum qp_lookup
 qp_table_find(struct qp *q, const struct qp_table *t, const char *key, const char **value)
 {
-    enum table_status found = table_find(t->table, key, scope_arena(q, QP_TRANSACTION), value);
+    struct arena *scratch = scope_arena(q, QP_TRANSACTION);
+    enum table_status found = table_find(t->opened->table, key, scratch, value);
 
+    if (found == TABLE_BROKEN && open_again(q, t))
+        found = table_find(t->opened->table, key, scratch, value);
     if (found == TABLE_BROKEN)
         log_at(LOG_LEVEL_ERROR, "%s is damaged: build it again", t->name);
     return (enum qp_lookup)found;
@@ -172,5 +220,5 @@ qp_table_has(struct qp *q, const struct qp_table *t, const char *key)
 size_t
 qp_table_count(const struct qp_table *t)
 {
-    return table_count(t->table);
+    return table_count(t->opened->table);
 }

@@ -6,7 +6,7 @@
  * Uses   the public API, base/library
  * Keep   limits on every match; patterns and subjects are bytes, never UTF-8 that must be valid
  */
-#include <qpsmtpd/regex.h>
+#include "plugin/regex.h"
 
 #include <string.h>
 
@@ -14,8 +14,10 @@
 #include <pcre2.h>
 
 #include <qpsmtpd/plugin.h>
+#include <qpsmtpd/regex.h>
 
 #include "base/library.h"
+#include "plugin/instance.h"
 
 /*
  * A subject is a line of SMTP or of a header, a few hundred bytes. An honest pattern takes some
@@ -87,16 +89,16 @@ regex_free(void *data)
 }
 
 static const char *
-error_text(struct qp *q, int number, size_t offset)
+error_text(struct arena *a, int number, size_t offset)
 {
-    PCRE2_UCHAR text[120];
+    PCRE2_UCHAR text[REGEX_WHY];
 
     pcre2.error_message(number, text, sizeof text);
-    return qp_printf(q, QP_INSTANCE, "%s, at character %zu", (const char *)text, offset + 1);
+    return arena_printf(a, "%s, at character %zu", (const char *)text, offset + 1);
 }
 
 const struct qp_regex *
-qp_regex_new(struct qp *q, const char *pattern, bool nocase, const char **error)
+regex_new(struct arena *a, const char *pattern, bool nocase, const char **error)
 {
     uint32_t options = PCRE2_NEVER_UTF | (nocase ? PCRE2_CASELESS : 0);
     struct qp_regex *re;
@@ -106,13 +108,13 @@ qp_regex_new(struct qp *q, const char *pattern, bool nocase, const char **error)
     *error = load_library();
     if (*error)
         return NULL;
-    re = qp_alloc(q, QP_INSTANCE, sizeof *re);
-    re->pattern = qp_strdup(q, QP_INSTANCE, pattern);
-    qp_at_end(q, QP_INSTANCE, regex_free, re);
+    re = arena_alloc(a, sizeof *re);
+    re->pattern = arena_dup(a, str_of(pattern));
+    arena_at_reset(a, regex_free, re);
     re->code =
         pcre2.compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &number, &offset, NULL);
     if (!re->code) {
-        *error = error_text(q, number, offset);
+        *error = error_text(a, number, offset);
         return NULL;
     }
     re->data = pcre2.data_create(1, NULL); /* one pair: nobody asks what the groups caught */
@@ -127,18 +129,32 @@ qp_regex_new(struct qp *q, const char *pattern, bool nocase, const char **error)
     return re;
 }
 
+enum regex_result
+regex_match(const struct qp_regex *re, const char *text, char why[REGEX_WHY])
+{
+    int result = pcre2.match(re->code, (PCRE2_SPTR)text, strlen(text), 0, 0, re->data, re->context);
+
+    if (result >= 0) /* 0: more groups than pairs, which is a match too */
+        return REGEX_YES;
+    if (result == PCRE2_ERROR_NOMATCH)
+        return REGEX_NO;
+    pcre2.error_message(result, (PCRE2_UCHAR *)why, REGEX_WHY);
+    return REGEX_GIVEN_UP;
+}
+
+const struct qp_regex *
+qp_regex_new(struct qp *q, const char *pattern, bool nocase, const char **error)
+{
+    return regex_new(scope_arena(q, QP_INSTANCE), pattern, nocase, error);
+}
+
 bool
 qp_regex_match(struct qp *q, const struct qp_regex *re, const char *text)
 {
-    int result = pcre2.match(re->code, (PCRE2_SPTR)text, strlen(text), 0, 0, re->data, re->context);
-    PCRE2_UCHAR why[120];
+    char why[REGEX_WHY];
+    enum regex_result result = regex_match(re, text, why);
 
-    if (result >= 0) /* 0: more groups than pairs, which is a match too */
-        return true;
-    if (result == PCRE2_ERROR_NOMATCH)
-        return false;
-    pcre2.error_message(result, why, sizeof why);
-    qp_log(q, QP_LOG_WARN, "pattern given up: pattern=%s error=\"%s\"", re->pattern,
-        (const char *)why);
-    return false;
+    if (result == REGEX_GIVEN_UP)
+        qp_log(q, QP_LOG_WARN, "pattern given up: pattern=%s error=\"%s\"", re->pattern, why);
+    return result == REGEX_YES;
 }

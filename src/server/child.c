@@ -355,14 +355,11 @@ child_run(struct child *c)
         return 0;
     host_activity_set(c->service->host, activity);
     host_child_init(c->service->host);
-    s.session = session_open(c->service->config, c->service->host);
-    if (!s.session) /* the log says why; the listener waits before it tries again */
-        return 111;
+    s.session = c->service->session;
     limit_receiving(&s);
     while (goes_on(&s))
         turn(&s);
     scoreboard_leave(c->board, c->slot);
-    session_close(&s.session);
     close(s.epoll);
     service_close(c->service);
     return 0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/mapping.h"
 #include "base/str.h"
 
 #define FAULT_STACK 32768 /* the kernel's frame with AVX-512 state takes 3.5 KiB of it */
@@ -104,11 +105,31 @@ say_to_client(struct str text)
         return;
 }
 
+static void on_fault(int number, siginfo_t *info, void *context);
+
+/* On a stack of its own; the second one kills. */
 static void
-on_fault(int number)
+arm(int number)
+{
+    struct sigaction sa = {
+        .sa_sigaction = on_fault,
+        .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND | SA_NODEFER | SA_SIGINFO),
+    };
+
+    sigemptyset(&sa.sa_mask);
+    sigaction(number, &sa, NULL);
+}
+
+static void
+on_fault(int number, siginfo_t *info, void *context)
 {
     const char *name = "caught a signal";
 
+    (void)context;
+    if (number == SIGBUS && mapping_lost(info->si_addr)) {
+        arm(number);
+        mapping_rescue();
+    }
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         if (signals[i].number == number)
             name = signals[i].name;
@@ -128,16 +149,13 @@ on_exhausted(void)
 void
 fault_install(const struct activity *activity)
 {
-    struct sigaction sa = {
-        .sa_handler = on_fault, .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND | SA_NODEFER)};
     stack_t stack = {.ss_sp = fault.stack, .ss_size = sizeof fault.stack};
 
     fault.activity = activity;
     fault.client = -1;
-    sigemptyset(&sa.sa_mask);
     sigaltstack(&stack, NULL);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaction(signals[i].number, &sa, NULL);
+        arm(signals[i].number);
     arena_when_exhausted(on_exhausted);
 }
 

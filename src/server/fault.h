@@ -3,6 +3,7 @@
  *
  * Owns   the handlers of SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, what happens when memory is
  *        exhausted, and the one process-wide record of which client is being served
+ * Uses   base/mapping: a SIGBUS while somebody looks into a mapped file costs that look only
  * Keep   only what is async-signal-safe runs in a handler; it never waits; the signal kills in the
  *        end, so whoever waits for the process sees its number
  */

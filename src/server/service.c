@@ -106,6 +106,10 @@ service_open(
     if (!fresh.host || !session_check(fresh.config, fresh.host, e) ||
         !check_tls(fresh.host, from->options, e))
         goto fail;
+    if (from->serves_many && !(fresh.session = session_open(fresh.config, fresh.host))) {
+        err_set(e, "out of memory");
+        goto fail;
+    }
     host_log_attach(fresh.host);
     *s = fresh;
     return true;
@@ -122,6 +126,8 @@ fail:
 void
 service_close(struct service *s)
 {
+    if (s->session)
+        session_close(&s->session);
     host_close(&s->host);
     dns_close(&s->dns);
     config_close(&s->config);

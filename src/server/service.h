@@ -23,6 +23,7 @@ struct service {
     enum log_level level;
     enum log_format format;
     struct dns *dns;
+    struct session *session; /* where serves_many: opened once, and every child has it */
     struct proxied_list proxies;
 };
 

@@ -40,6 +40,7 @@ struct session {
     struct transaction txn;
     struct settings common;   /* read once, for every session of this process */
     struct settings settings; /* of this session: hooks and tcprules may change some */
+    struct storage *storage;  /* the arenas' memory */
     struct arena *process;    /* settings that serve all sessions, the block above */
     struct arena *conn_arena, *txn_arena, *command_arena;
     struct stream *stream;

@@ -9,7 +9,7 @@ my %page;
 find({no_chdir => 1, wanted => sub { $page{$1} = $_ if m{([^/]+\.[1-9])\z} && -f }},
     grep { -d } qw(src include));
 
-ok exists $page{$_}, "$_ exists" for qw(qpsmtpd.8 qpsmtpd-prefork.8 qpsmtpd-plugin.3);
+ok exists $page{$_}, "$_ exists" for qw(qpsmtpd.8 qpsmtpd-prefork.8 qpsmtpd-table.8 qpsmtpd-plugin.3);
 for my $page (sort values %page) {
     is `mandoc -T lint -W warning $page 2>&1`, '', "$page is good mdoc";
 }
@@ -25,7 +25,7 @@ sub text {
 
 # What --help offers, the page explains.
 my $build = $ENV{QPSMTPD_BUILD} || '.';
-for my $program (qw(qpsmtpd qpsmtpd-prefork)) {
+for my $program (qw(qpsmtpd qpsmtpd-prefork qpsmtpd-table)) {
     my $page = text($page{"$program.8"});
     my %option = map { $_ => 1 } `$build/$program --help 2>&1` =~ /(?<![\w-])(--[a-z][a-z-]+)/g;
     ok scalar(keys %option), "$program --help shows options";

@@ -20,7 +20,7 @@ find({no_chdir => 1, wanted => sub {
         return;
     }
     # What was built does name the place: in its debug information.
-    return if $_ eq './t/lint/paths.t' || m{\.so\z|^\./qpsmtpd(?:-prefork)?\z} || !-f || -l;
+    return if $_ eq './t/lint/paths.t' || m{\.so\z|^\./qpsmtpd(?:-prefork|-table)?\z} || !-f || -l;
     open my $fh, '<:raw', $_ or return;
     my $file = $_;
     $seen++;

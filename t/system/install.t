@@ -33,9 +33,9 @@ my ($status, $said) = make('install', "DESTDIR=$stage");
 is $status, 0, 'make install' or BAIL_OUT($said);
 my $files = files();
 ok $files->{"/usr/local/$_"}, "$_ is installed" for qw(
-    sbin/qpsmtpd sbin/qpsmtpd-prefork lib/qpsmtpd/plugins/rcpt_ok.so
+    sbin/qpsmtpd sbin/qpsmtpd-prefork sbin/qpsmtpd-table lib/qpsmtpd/plugins/rcpt_ok.so
     lib/qpsmtpd/plugins/queue/maildir.so include/qpsmtpd/plugin.h lib/pkgconfig/qpsmtpd.pc
-    share/man/man8/qpsmtpd.8 share/man/man8/qpsmtpd-prefork.8 share/man/man3/qpsmtpd-plugin.3
+    share/man/man8/qpsmtpd.8 share/man/man8/qpsmtpd-prefork.8 share/man/man8/qpsmtpd-table.8 share/man/man3/qpsmtpd-plugin.3
     share/man/man7/qpsmtpd-queue-maildir.7 share/qpsmtpd/config.sample/plugins
     share/qpsmtpd/t/lib/Qpsmtpd/Test.pm share/qpsmtpd/run share/qpsmtpd/log/run);
 is -s "$prefix/sbin/qpsmtpd-prefork" ? (stat _)[2] & 0777 : 0, 0755, 'programs are executable';
