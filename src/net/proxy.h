@@ -39,7 +39,10 @@ bool proxy_parse(struct str header, struct proxy *out);
 bool proxy_read(
     int fd, int64_t deadline, char header[PROXY_MAX], struct proxy *out, const char **why);
 
-/* proxy_begins - does this line of a client begin a header of either version? Its caller refuses: only
+#define PROXY_LINES 3 /* of version 2: two that are empty, and one that is a NUL */
+
+/* proxy_begins - does this line, one of the first PROXY_LINES of a client, show that it sends a header of
+ * either version? Its caller refuses: only
  * a peer that is known as a proxy is read with proxy_read(). */
 bool proxy_begins(struct str line);
 

@@ -1,5 +1,6 @@
 #include "net/stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -26,26 +27,45 @@ struct stream {
     size_t start, end; /* what is buffered of the input */
     size_t in_high;    /* how far the buffer was ever filled by this peer */
     size_t out_start, out_end, out_high;
+    bool borrowed;   /* *this is somebody's memory */
+    char *in_buffer; /* STREAM_IN bytes; pages that nobody has filled cost nothing */
     char out_buffer[STREAM_OUT];
-    char in_buffer[STREAM_IN];
 };
+
+static_assert(sizeof(struct stream) <= STREAM_SIZE, "its memory is too small");
+
+static struct stream *
+prepare(struct stream *s, bool borrowed)
+{
+    if (!s)
+        return NULL;
+    *s = (struct stream){.borrowed = borrowed, .in_buffer = malloc(STREAM_IN)};
+    if (!s->in_buffer) {
+        stream_close(&s);
+        return NULL;
+    }
+    stream_reset(s, -1, -1, 0);
+    return s;
+}
 
 struct stream *
 stream_open(void)
 {
-    struct stream *s = malloc(sizeof *s); /* untouched pages of the buffers cost nothing */
+    return prepare(malloc(sizeof(struct stream)), false);
+}
 
-    if (s) {
-        s->in_high = s->out_high = 0;
-        stream_reset(s, -1, -1, 0);
-    }
-    return s;
+struct stream *
+stream_open_in(void *memory)
+{
+    return prepare(memory, true);
 }
 
 void
 stream_close(struct stream **s)
 {
-    free(*s);
+    free((*s)->in_buffer);
+    if (!(*s)->borrowed)
+        free(*s);
     *s = NULL;
 }
 

@@ -18,7 +18,7 @@
 
 #define STREAM_IN                                                                                  \
     262144 /* bytes of buffer, and the most that one read takes; only what was used is memory */
-#define STREAM_OUT 16384
+#define STREAM_OUT 2048 /* the replies to a batch of 50 commands; who waits is told before */
 
 enum stream_status {
     STREAM_OK,
@@ -37,6 +37,11 @@ struct dns;
 /* stream_open - fds are borrowed: stream_close() does not close them. One stream can serve many
  * connections in turn: stream_reset(). Ends with the process or stream_close(). */
 struct stream *stream_open(void);
+
+/* stream_open_in - the same, but all that is not input lies in STREAM_SIZE bytes of memory, which is borrowed
+ * until stream_close() and aligned for any type */
+#define STREAM_SIZE (STREAM_OUT + 256)
+struct stream *stream_open_in(void *memory);
 void stream_close(struct stream **s);
 
 /* stream_reset - a new peer; everything buffered is wiped. timeout_ms bounds each wait for output.

@@ -129,6 +129,14 @@ qp_note_add(struct qp *q, enum qp_scope scope, const char *name, int add)
     return n;
 }
 
+static enum qp_rc
+result_at(const struct host *h, size_t i, enum hook hook)
+{
+    uint8_t kept = h->results[i * HOOK_COUNT + hook];
+
+    return kept ? (enum qp_rc)(kept + RESULT_NONE) : (enum qp_rc)0;
+}
+
 enum qp_rc
 qp_result_of(struct qp *q, const char *plugin, const char *hook)
 {
@@ -137,7 +145,7 @@ qp_result_of(struct qp *q, const char *plugin, const char *hook)
 
     for (size_t i = 0; found != HOOK_NONE && i < h->n; i++)
         if (strcmp(h->instances[i]->name, plugin) == 0)
-            return (enum qp_rc)h->results[i * HOOK_COUNT + found];
+            return result_at(h, i, found);
     return (enum qp_rc)0;
 }
 

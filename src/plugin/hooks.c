@@ -179,7 +179,7 @@ follow_up(struct context *c, enum hook hook, const struct hook_args *args,
                         : args->text && !secret ? args->text
                                                 : "-";
 
-    h->results[instance->index * HOOK_COUNT + hook] = (uint16_t)r->rc;
+    h->results[instance->index * HOOK_COUNT + hook] = (uint8_t)(r->rc - RESULT_NONE);
     if (is_deny(r->rc)) {
         log_at(LOG_LEVEL_NOTICE, "refused: hook=%s result=%s about=%s text=%s", names[hook],
             rc_name(r->rc), about, r->text);

@@ -358,7 +358,9 @@ host_open(struct config *config, const struct host_options *options, struct err 
         return NULL;
     }
     h->before = NULL;
-    h->results = arena_alloc(a, h->n * HOOK_COUNT * sizeof *h->results);
+    h->results = h->first_results;
+    if (h->n * HOOK_COUNT > sizeof h->first_results)
+        h->results = arena_alloc(a, h->n * HOOK_COUNT);
     return h;
 }
 

@@ -40,6 +40,8 @@ struct chain {
     size_t n;
 };
 
+#define FIRST_RESULTS (24 * HOOK_COUNT)
+
 struct host {
     struct arena *arena;
     struct config *config;
@@ -47,22 +49,27 @@ struct host {
     struct instance **instances; /* in config order, those of `logging` first */
     size_t n, room;
     struct chain chains[HOOK_COUNT];
-    uint16_t
-        *results; /* n * HOOK_COUNT: what each has answered in this session, 0 when not asked */
     struct activity *activity;
-    struct arena *scratch;    /* of `idle` */
-    struct context idle;      /* for calls outside of a session */
-    struct context *session;  /* of the session that runs, for the logging hook; NULL: none */
-    struct instance *running; /* whose handler is on the stack; NULL: none */
-    enum hook running_hook;
+    struct arena *scratch; /* of `idle` */
+    struct context idle;   /* for calls outside of a session */
     bool serves_many;
     int (*open_as_root)(void *data, const char *path); /* NULL: nobody can */
     void *open_as_root_data;
     struct dns *dns; /* NULL: plugins cannot ask */
     int64_t dns_hook_timeout_ms;
-    int64_t dns_waited_ms; /* by the plugins of the hook that runs, all together */
+
+    /* What sessions write stands side by side, since each page that a child writes is one more. */
+    struct context *session;  /* that runs, for the logging hook; NULL: none */
+    struct instance *running; /* whose handler is on the stack; NULL: none */
+    enum hook running_hook;
     bool configuring;      /* a config hook runs: its own questions go to the files */
+    int64_t dns_waited_ms; /* by the plugins of the hook that runs, all together */
+    uint8_t *results;      /* n * HOOK_COUNT: what each has answered in this session, above
+                              RESULT_NONE; 0 when it was not asked */
+    uint8_t first_results[FIRST_RESULTS]; /* where they stand when that is enough */
 };
+
+#define RESULT_NONE 899 /* below the first of enum qp_rc */
 
 /* Why init refuses. */
 struct failure {

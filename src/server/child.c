@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -44,7 +45,7 @@ struct client {
     char local_text[IP_TEXT_MAX];
     char host[RDNS_NAME_MAX]; /* "": not known */
     bool tls;
-    const struct proxied *proxied; /* who has sent it; NULL: it came itself */
+    struct proxied *proxied; /* who has sent it; NULL: it came itself */
 };
 
 static void
@@ -173,7 +174,7 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         .tls = c->tls,
     };
 
-    if (c->proxied)
+    if (c->proxied && c->proxied->proxy.known)
         proxied_fill(&p, c->proxied);
     if (!o->no_rdns && rdns_name(s->child->service->dns, &c->ip, c->host))
         p.remote_host = c->host;
@@ -206,13 +207,17 @@ find_local(struct client *c, const struct listener *l)
  * busy meanwhile, but nobody's limit counts. false: it said it wrongly.
  */
 static bool
-hear_proxy(struct state *s, struct client *c, struct proxied *x)
+hear_proxy(struct state *s, struct client *c)
 {
     struct child *child = s->child;
+    struct proxied *x;
     bool heard;
 
     if (!proxied_has(&child->service->proxies, &c->ip))
         return true;
+    x = c->proxied = malloc(sizeof *x); /* large, and seldom needed */
+    if (!x)
+        return false;
     scoreboard_claim(child->board, child->slot, &c->ip, c->port, 0);
     heard = proxied_read(c->fd, c->text, x);
     scoreboard_release(child->board, child->slot);
@@ -220,7 +225,6 @@ hear_proxy(struct state *s, struct client *c, struct proxied *x)
         c->ip = x->proxy.source;
         c->port = x->proxy.source_port;
         memcpy(c->text, x->remote, sizeof c->text);
-        c->proxied = x;
     }
     return heard;
 }
@@ -265,7 +269,6 @@ take_client(struct state *s, const struct listener *l)
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     struct client c = {.fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC)};
-    struct proxied proxied;
 
     if (c.fd < 0) {
         explain_accept(s, errno);
@@ -275,8 +278,9 @@ take_client(struct state *s, const struct listener *l)
     s->taken++;
     c.tls = l->tls;
     if (ip_from_sockaddr((struct sockaddr *)&sa, &c.ip, &c.port) && find_local(&c, l) &&
-        hear_proxy(s, &c, &proxied))
+        hear_proxy(s, &c))
         admit(s, &c);
+    free(c.proxied);
     close(c.fd);
 }
 

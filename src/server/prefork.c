@@ -156,7 +156,7 @@ run(struct daemon *d, struct err *e)
     announce(d);
     if (d->options.detach ? !detach(d, e) : !pidfile_write(&d->pidfile, getpid(), e))
         return false;
-    return supervisor_run(&what, d->arena, e);
+    return supervisor_run(&what, e);
 }
 
 static void

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -396,17 +397,31 @@ loop(struct supervisor *s)
     }
 }
 
+/* Shared, though nobody else looks: private memory that is written between two forks would be a page of
+ * its own in each child. */
+static struct kid *
+kids_open(size_t n)
+{
+    void *kids = mmap(
+        NULL, n * sizeof(struct kid), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    return kids == MAP_FAILED ? NULL : kids;
+}
+
 bool
-supervisor_run(const struct supervised *what, struct arena *arena, struct err *e)
+supervisor_run(const struct supervised *what, struct err *e)
 {
     struct supervisor s = {.what = what, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 
     if (s.wake < 0)
         return err_sys(e, "eventfd");
-    s.kids = arena_alloc(arena, (size_t)what->options->children * sizeof *s.kids);
+    s.kids = kids_open((size_t)what->options->children);
+    if (!s.kids)
+        return err_sys(e, "mmap");
     config_preload(what->service->config, PRELOAD_MAX);
     catch_signals(&s);
     loop(&s);
+    munmap(s.kids, (size_t)what->options->children * sizeof *s.kids);
     close(s.wake);
     return true;
 }

@@ -34,8 +34,8 @@ struct supervised {
     int nice; /* by how much we are ahead of what the children shall have */
 };
 
-/* supervisor_run - serve until a signal ends it. arena: of the process. false: see e; nothing was
+/* supervisor_run - serve until a signal ends it. false: see e; nothing was
  * forked. It returns in the listening process only. */
-bool supervisor_run(const struct supervised *what, struct arena *arena, struct err *e);
+bool supervisor_run(const struct supervised *what, struct err *e);
 
 #endif

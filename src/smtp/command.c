@@ -115,7 +115,7 @@ command_run(struct session *s, struct str line)
     s->conn.commands++;
     hidden = is_hidden(s, line, v);
     s->context.args = hidden ? "" : args;
-    if (proxy_begins(line))
+    if (s->conn.commands <= PROXY_LINES && proxy_begins(line))
         return minor_proxy(s);
     if (memchr(line.p, '\0', line.n))
         return minor_unrecognized(s, "", "", "Unrecognized command: it holds a NUL byte");

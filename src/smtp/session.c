@@ -362,9 +362,10 @@ session_check(struct config *config, struct host *host, struct err *e)
  * malloc would have spread these over as many. Larger sessions get more from malloc.
  */
 struct storage {
+    alignas(max_align_t) char stream[STREAM_SIZE];
     alignas(max_align_t) char connection[1536];
+    alignas(max_align_t) char command[1792];
     alignas(max_align_t) char transaction[2560];
-    alignas(max_align_t) char command[4096];
     alignas(max_align_t) char process[4096];
 };
 
@@ -388,7 +389,7 @@ session_open(struct config *config, struct host *host)
     s->conn_arena = arena_open_in("connection", storage->connection, sizeof storage->connection);
     s->txn_arena = arena_open_in("transaction", storage->transaction, sizeof storage->transaction);
     s->command_arena = arena_open_in("command", storage->command, sizeof storage->command);
-    s->stream = stream_open();
+    s->stream = stream_open_in(storage->stream);
     s->incoming.block = malloc(STREAM_IN + 2); /* only what mail fills is memory */
     s->context = (struct context){.host = host, .config = config, .command = process, .args = ""};
     if (!s->stream || !s->incoming.block || !settings_load(&s->common, &s->context, process, &e)) {
@@ -404,7 +405,8 @@ session_close(struct session **s)
     struct session copy = **s;
 
     *s = NULL;
-    stream_close(&copy.stream);
+    if (copy.stream)
+        stream_close(&copy.stream);
     free(copy.incoming.block);
     arena_close(&copy.command_arena);
     arena_close(&copy.txn_arena);
