@@ -16,11 +16,15 @@
 
 /* Names may come from outside (a domain that a plugin looks up): those that no directory has are
  * remembered up to this number, and looked up again beyond it. */
+#define LISTED_MAX 4096 /* names of a directory that are remembered */
 #define ABSENT_MAX 1024
 
 struct config {
     struct arena *arena;
     const char **dirs; /* absolute, ends with NULL */
+    struct map *
+        *names; /* of the files in each; NULL: the directory has to be asked for each name */
+    bool listed;
     struct map *paths; /* name to the path that was chosen, "" when there is none */
     struct map *files; /* name to struct config_value */
     size_t absent;
@@ -138,6 +142,38 @@ means_absent(int error)
     return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG;
 }
 
+/* The names in a directory. NULL: it cannot be listed, or it is too large to be worth it. */
+static struct map *
+list_dir(struct arena *a, const char *path)
+{
+    DIR *dir = opendir(path);
+    struct map *names = map_new(a);
+    size_t n = 0;
+
+    if (!dir)
+        return errno == ENOENT ? names : NULL;
+    for (struct dirent *entry; names && (entry = readdir(dir));) {
+        map_set(names, str_of(entry->d_name), names);
+        if (++n > LISTED_MAX)
+            names = NULL;
+    }
+    closedir(dir);
+    return names;
+}
+
+void
+config_list(struct config *c)
+{
+    for (size_t i = 0; c->dirs[i]; i++)
+        c->names[i] = list_dir(c->arena, c->dirs[i]);
+}
+
+static bool
+is_absent(const struct config *c, size_t dir, const char *name)
+{
+    return c->names[dir] && !strchr(name, '/') && !map_get(c->names[dir], str_of(name));
+}
+
 /* The first dir/name that exists, or may exist: what cannot be looked at is left for open() to
  * explain. */
 static const char *
@@ -145,9 +181,12 @@ search(const struct config *c, const char *name, char path[PATH_MAX])
 {
     struct stat st;
 
-    for (const char **dir = c->dirs; *dir; dir++) {
-        int n = snprintf(path, PATH_MAX, "%s/%s", *dir, name);
+    for (size_t dir = 0; c->dirs[dir]; dir++) {
+        int n;
 
+        if (is_absent(c, dir, name))
+            continue;
+        n = snprintf(path, PATH_MAX, "%s/%s", c->dirs[dir], name);
         if (n < 0 || n >= PATH_MAX)
             continue;
         if (stat(path, &st) == 0 || !means_absent(errno))
@@ -454,6 +493,7 @@ config_open(const char *const dirs[])
     c->paths = map_new(a);
     c->files = map_new(a);
     c->dirs = arena_alloc(a, (n + 1) * sizeof *c->dirs);
+    c->names = arena_alloc(a, (n + 1) * sizeof(struct map *));
     for (size_t i = 0; i < n; i++) {
         if (dirs[i][0] == '/' || cwd == NULL)
             c->dirs[i] = arena_dup(a, str_of(dirs[i]));

@@ -62,6 +62,10 @@ enum config_status config_get(
  * config_close. For files that are no lists of lines (cdb, mph). */
 const char *config_path(struct config *c, const char *name);
 
+/* config_list - look once which files there are: for a process that lives as long as one client, where most
+ * of the files that could be there are not. What appears later is not seen */
+void config_list(struct config *c);
+
 /* config_preload - read each regular file of the search directories that is at most max bytes, so
  * that children which are forked afterwards share one snapshot; not *.cdb and *.mph. Files that cannot be
  * read are left to config_get. */

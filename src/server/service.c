@@ -94,6 +94,8 @@ service_open(
     struct service fresh = {
         .arena = arena_open("service"), .config = config_open(from->paths->config_dirs)};
 
+    if (!from->serves_many)
+        config_list(fresh.config);
     if (!read_level(fresh.config, from->options, &fresh.level, e) ||
         !read_format(fresh.config, &fresh.format, e) ||
         !proxied_load(&fresh.proxies, fresh.config, fresh.arena, e) ||
