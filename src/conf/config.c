@@ -21,12 +21,10 @@
 
 struct config {
     struct arena *arena;
-    const char **dirs; /* absolute, ends with NULL */
-    struct map *
-        *names; /* of the files in each; NULL: the directory has to be asked for each name */
-    bool listed;
-    struct map *paths; /* name to the path that was chosen, "" when there is none */
-    struct map *files; /* name to struct config_value */
+    const char **dirs;  /* absolute, ends with NULL */
+    struct map **names; /* config_list(): of the files in each; NULL: ask the directory each time */
+    struct map *paths;  /* name to the path that was chosen, "" when there is none */
+    struct map *files;  /* name to struct config_value */
     size_t absent;
 };
 
