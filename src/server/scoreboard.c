@@ -31,6 +31,7 @@ struct scoreboard {
     size_t busy;
     size_t watch_idle;
     int watch_fd;
+    uint64_t finished; /* clients that were served to their end */
     uint32_t sequence; /* from a random start: another daemon on this host counts elsewhere */
     struct address *addresses;
     struct cell *cells;
@@ -282,6 +283,17 @@ scoreboard_watch(struct scoreboard *b, int fd, size_t idle)
     pthread_mutex_unlock(&b->lock);
 }
 
+uint64_t
+scoreboard_finished(struct scoreboard *b)
+{
+    uint64_t finished;
+
+    lock(b);
+    finished = b->finished;
+    pthread_mutex_unlock(&b->lock);
+    return finished;
+}
+
 size_t
 scoreboard_idle(struct scoreboard *b)
 {
@@ -318,6 +330,7 @@ void
 scoreboard_release(struct scoreboard *b, size_t slot)
 {
     lock(b);
+    b->finished++;
     change(b, &b->cells[slot].slot, SLOT_IDLE);
     pthread_mutex_unlock(&b->lock);
 }

@@ -58,6 +58,9 @@ void scoreboard_watch(struct scoreboard *b, int fd, size_t idle);
 /* scoreboard_idle - how many children wait for a client */
 size_t scoreboard_idle(struct scoreboard *b);
 
+/* scoreboard_finished - how many clients have been served to their end since scoreboard_open() */
+uint64_t scoreboard_finished(struct scoreboard *b);
+
 /* ---- its children ---- */
 
 struct claim {

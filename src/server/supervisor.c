@@ -21,6 +21,8 @@
 #define KILL_MS     2000 /* from SIGINT to SIGKILL */
 #define TRIAL_MS    30000
 #define PRELOAD_MAX (1UL << 20)
+#define PACE_MS     100 /* a client that is served by then was no slow one */
+#define PER_CPU     32  /* children that are worth having in any case */
 
 /* Process-wide, for the signal handler. */
 static struct {
@@ -50,6 +52,12 @@ struct supervisor {
     bool more;          /* the batch was not enough */
     bool replace; /* an idle child was killed: the client that had woken it waits for another */
     sigset_t unblocked;
+    size_t enough; /* more children than that only where clients are slow */
+    struct {
+        int64_t since;
+        uint64_t finished; /* clients, until then */
+        size_t allowed;    /* children to be born before the next look */
+    } pace;
 };
 
 static void
@@ -185,6 +193,31 @@ fork_one(struct supervisor *s)
     return true;
 }
 
+/*
+ * How many more children would serve clients sooner? None when those that are there are done with theirs in no
+ * time: then the processors are busy, and a client that waits for a process waits for less than it would for
+ * its turn among a thousand of them. Slow clients, which is what many processes are for, let their number
+ * grow by half with each look.
+ */
+static size_t
+worth_more(struct supervisor *s)
+{
+    int64_t now = clock_ms(), passed = now - s->pace.since;
+    uint64_t finished;
+
+    if (s->alive < s->enough)
+        return s->enough - s->alive;
+    if (passed < PACE_MS)
+        return s->pace.allowed;
+    finished = scoreboard_finished(s->what->board) - s->pace.finished;
+    s->pace.since = now;
+    s->pace.finished += finished;
+    s->pace.allowed = passed > 2 * PACE_MS || finished * PACE_MS >= s->alive * (uint64_t)passed
+                          ? 0
+                          : s->alive / 2;
+    return s->pace.allowed;
+}
+
 static size_t
 wanted(const struct supervisor *s)
 {
@@ -211,14 +244,22 @@ watch_idle(struct supervisor *s)
 static void
 fork_children(struct supervisor *s)
 {
-    size_t n = wanted(s);
+    size_t n = wanted(s), more;
 
     s->more = n > 0;
     if (n == 0 || clock_ms() < s->not_before)
         return;
-    for (size_t i = 0; i < n && i < FORK_BATCH; i++)
+    more = worth_more(s);
+    if (more == 0) {
+        s->not_before = clock_ms() + PACE_MS / 4;
+        return;
+    }
+    n = n < more ? n : more;
+    for (size_t i = 0; i < n && i < FORK_BATCH; i++) {
         if (!fork_one(s))
             return;
+        s->pace.allowed -= s->pace.allowed > 0;
+    }
     s->replace = false;
     s->more = n > FORK_BATCH;
 }
@@ -418,6 +459,7 @@ supervisor_run(const struct supervised *what, struct err *e)
     s.kids = kids_open((size_t)what->options->children);
     if (!s.kids)
         return err_sys(e, "mmap");
+    s.enough = PER_CPU * (size_t)sysconf(_SC_NPROCESSORS_ONLN);
     config_preload(what->service->config, PRELOAD_MAX);
     catch_signals(&s);
     loop(&s);
