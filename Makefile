@@ -19,6 +19,7 @@ Q          = @# make Q= shows the commands
 NAME       =# of the plugin that `make plugin` writes
 TEST_JOBS  = 2
 PROVE_FLAGS =
+BENCH      =# options of t/bench/run.pl
 FUZZ_SECONDS =# how long `make fuzz` runs each target; empty: it only builds them
 
 sbindir    = $(PREFIX)/sbin
@@ -77,14 +78,14 @@ LINK      = $(CC) $(SANITIZE) $(CFLAGS) $(LDFLAGS) -Wl,-z,relro,-z,now,-z,noexec
 # Programs export what exports.list says: plugins find the public API there, and nothing else.
 EXPORTS  := src/plugin/exports.list
 LINK_EXE  = $(LINK) -pie -Wl,--dynamic-list=$(EXPORTS)
-LIBS     := -lcares
+LIBS     :=# what servers need besides libc they load when it is needed: base/library.h
 
 sources    = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
 objects    = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 MAINS     := src/server/qpsmtpd.c src/server/prefork.c src/server/table.c
 # libcmph is linked by the program that compiles lists; those that read them do without.
-BUILDER   := src/conf/mph_build.c src/server/table_compile.c
+BUILDER   := src/conf/mph_build.c src/conf/mph_output.c src/conf/mph_shard.c src/server/table_compile.c
 ENGINE    := $(filter-out $(MAINS) $(BUILDER),$(call sources,src))
 ENGINE_O  := $(call objects,$(ENGINE))
 # A plugin of several files: NAME.c and all of NAME.parts/*.c become one NAME.so.
@@ -159,10 +160,8 @@ $(PROGRAMS): $(ENGINE_O) $(BUILD)/objects $(EXPORTS)
 
 # A plugin that needs a library says so here, in one line:
 $(OUT)plugins/tls.late.so: LDLIBS += -lssl -lcrypto
-$(OUT)plugins/auth/auth_flat_file.so: LDLIBS += -lcrypt
-$(OUT)plugins/auth/auth_vpopmail_sql.so: LDLIBS += -lcrypt
 $(OUT)plugins/auth/auth_ldap_bind.late.so: LDLIBS += -lldap -llber
-$(OUT)plugins/auth/sasldb.so: LDLIBS += -lsasl2 -lcrypt
+$(OUT)plugins/auth/sasldb.so: LDLIBS += -lsasl2
 $(OUT)plugins/ident/geoip.so: LDLIBS += -lmaxminddb -lm
 $(OUT)plugins/uribl.so: LDLIBS += -lpsl
 $(OUT)plugins/http_config.so: LDLIBS += -lcurl
@@ -227,6 +226,17 @@ $(BUILD)/t/bench/table $(BUILD)/t/bench/functions: $(BUILD)/t/bench/%: $(BUILD)/
     $(BUILD)/objects $(EXPORTS)
 	$(call link_exe,-llmdb -lcmph)
 
+# What t/bench/run.pl runs beside the daemon.
+BENCH_TOOLS := $(addprefix build/bench/,load disk sink qqdrop)
+$(BENCH_TOOLS): build/bench/%: $(BUILD)/t/bench/%.o
+	@mkdir -p $(@D)
+	@echo '  link     $@'
+	$(Q)$(LINK) -pie -o $@ $<
+$(BUILD)/t/bench/backlog.o: private PLACE := -fPIC
+build/bench/backlog.so: $(BUILD)/t/bench/backlog.o
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -shared -o $@ $<
+
 # Of the parts of plugins, those that are tested alone, without a session around them.
 $(BUILD)/t/unit/spf $(BUILD)/t/fuzz/spf $(BUILD)/spf: \
     $(call objects,$(filter plugins/sender_permitted_from.parts/%,$(PARTS_C)))
@@ -277,6 +287,13 @@ test-peers: all ## against heavy real peers: t/peers/*.t, and what they need is 
 # The same Makefile again: a variant is a value of SAN for all of it.
 asan: ## build with ASan and UBSan, and run every test on that
 	@$(MAKE) --no-print-directory SAN=address,undefined test
+
+# ---- measuring -------------------------------------------------------------------------------------
+
+# Takes half an hour and wants the machine for itself; options: see there.
+.PHONY: bench
+bench: all $(BENCH_TOOLS) build/bench/backlog.so ## how fast it is, beside a sink and other servers; BENCH='--rounds 1'
+	@perl t/bench/run.pl $(BENCH)
 
 # ---- lint ------------------------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ connection_begin(struct connection *c, struct arena *a, struct stream *stream, c
         .local_host = host_only(a, text_or(p->local_host, "")),
         .local_port = p->local_port,
         .env = p->env,
+        .env_whole = p->env_whole,
         .env_unset = map_new(a),
         .notes = map_new(a),
         .from_ip = p->from_ip,
@@ -88,6 +89,10 @@ connection_begin(struct connection *c, struct arena *a, struct stream *stream, c
     c->remote_host = host_only(a, host);
     for (size_t i = 0; i < p->n_notes; i++)
         map_set(c->notes, str_of(p->notes[i].name), arena_dup(a, str_of(p->notes[i].text)));
+    if (p->env_of_proxy) {
+        connection_env_unset(c, "RELAYCLIENT");
+        connection_env_unset(c, "RBLSMTPD");
+    }
 }
 
 const char *

@@ -34,6 +34,9 @@ struct peer {
     int local_port;
     const char *const *env; /* NAME=value, NULL at the end: the variables of this connection; lives
                              * as long as it; NULL: none */
+    bool env_whole; /* programs that plugins start get nothing from this process's own variables */
+    bool
+        env_of_proxy; /* env was made for the proxy that the client came through: the rights in it are not his */
     uint32_t sequence;  /* with the second of arrival it makes the session id unique on this host */
     int from_ip;        /* connections of this address, this one included; 0: nobody counts */
     int from_ip_max;    /* 0: no limit */
@@ -63,8 +66,9 @@ struct connection {
     const char *local_host; /* "": unknown */
     int local_port;
     const char *const *env; /* as in struct peer */
-    struct map *env_unset;  /* names that a plugin took back */
-    struct map *notes;      /* of the plugins */
+    bool env_whole;
+    struct map *env_unset; /* names that a plugin took back */
+    struct map *notes;     /* of the plugins */
     int from_ip, from_ip_max;
     const struct qp_tls *tls; /* NULL: not encrypted */
     bool relay_client;

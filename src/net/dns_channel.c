@@ -2,13 +2,56 @@
 
 #include <ares.h>
 
+#include "base/library.h"
+#include "base/log.h"
 #include "net/dns_packet.h"
 
+#define CARES_LIBRARY  "libcares.so.2"
 #define CLASS_IN       1
 #define PORT           53
 #define EDNS_SIZE      1232 /* fits into every path's packet: the value of DNS flag day 2020 */
 #define RCODE_SERVFAIL 2
 #define ESCAPED_MAX    (2 * DNS_NAME_MAX)
+
+/* ---- the library ---- */
+
+/* Process-wide, as the library is. */
+static struct {
+    bool loaded;
+    __typeof__(&ares_cancel) cancel;
+    __typeof__(&ares_destroy) destroy;
+    __typeof__(&ares_free_data) free_data;
+    __typeof__(&ares_get_servers_ports) get_servers_ports;
+    __typeof__(&ares_getsock) getsock;
+    __typeof__(&ares_init) init;
+    __typeof__(&ares_init_options) init_options;
+    __typeof__(&ares_process_fd) process_fd;
+    __typeof__(&ares_query) query;
+    __typeof__(&ares_set_servers_ports) set_servers_ports;
+} cares;
+
+bool
+dns_library_load(void)
+{
+    static const struct library_symbol wanted[] = {
+        {"ares_cancel", &cares.cancel},
+        {"ares_destroy", &cares.destroy},
+        {"ares_free_data", &cares.free_data},
+        {"ares_get_servers_ports", &cares.get_servers_ports},
+        {"ares_getsock", &cares.getsock},
+        {"ares_init", &cares.init},
+        {"ares_init_options", &cares.init_options},
+        {"ares_process_fd", &cares.process_fd},
+        {"ares_query", &cares.query},
+        {"ares_set_servers_ports", &cares.set_servers_ports},
+    };
+
+    if (!cares.loaded)
+        cares.loaded = library_open(CARES_LIBRARY, wanted, sizeof wanted / sizeof *wanted);
+    if (!cares.loaded)
+        log_at(LOG_LEVEL_ERROR, "no DNS: " CARES_LIBRARY " (package libc-ares2) cannot be loaded");
+    return cares.loaded;
+}
 
 /* ---- servers ---- */
 
@@ -65,13 +108,13 @@ dns_servers_find(struct dns_server out[], size_t room)
     ares_channel probe;
     size_t n = 0;
 
-    if (ares_init(&probe) != ARES_SUCCESS)
+    if (!dns_library_load() || cares.init(&probe) != ARES_SUCCESS)
         return 0;
-    if (ares_get_servers_ports(probe, &list) == ARES_SUCCESS)
+    if (cares.get_servers_ports(probe, &list) == ARES_SUCCESS)
         for (const struct ares_addr_port_node *node = list; node && n < room; node = node->next)
             server_from_ares(&out[n++], node);
-    ares_free_data(list);
-    ares_destroy(probe);
+    cares.free_data(list);
+    cares.destroy(probe);
     return n;
 }
 
@@ -100,12 +143,14 @@ channel_open(struct dns_channel *c, int64_t life_ms)
 
     if (c->ares)
         return true;
+    if (!dns_library_load())
+        return false;
     c->stale = false;
     server_to_ares(&server, &c->server);
-    if (ares_init_options(&c->ares, &o, mask) == ARES_SUCCESS) {
-        if (ares_set_servers_ports(c->ares, &server) == ARES_SUCCESS)
+    if (cares.init_options(&c->ares, &o, mask) == ARES_SUCCESS) {
+        if (cares.set_servers_ports(c->ares, &server) == ARES_SUCCESS)
             return true;
-        ares_destroy(c->ares);
+        cares.destroy(c->ares);
     }
     c->ares = NULL;
     return false;
@@ -166,14 +211,14 @@ dns_channel_ask(struct dns_channel *c, enum qp_dns_type type, const char *name,
         return;
     }
     escape(name, escaped);
-    ares_query(c->ares, escaped, CLASS_IN, (int)type, on_reply, r);
+    cares.query(c->ares, escaped, CLASS_IN, (int)type, on_reply, r);
 }
 
 void
 dns_channel_close(struct dns_channel *c)
 {
     if (c->ares)
-        ares_destroy(c->ares);
+        cares.destroy(c->ares);
     c->ares = NULL;
 }
 
@@ -181,7 +226,7 @@ void
 dns_channel_end(struct dns_channel *c)
 {
     if (c->ares)
-        ares_cancel(c->ares); /* the sockets go with the last question */
+        cares.cancel(c->ares); /* the sockets go with the last question */
     if (c->stale)
         dns_channel_close(c);
 }
@@ -197,7 +242,7 @@ dns_channel_poll_set(const struct dns_channel *c, struct pollfd set[], nfds_t ro
 
     if (!c->ares)
         return 0;
-    bits = (unsigned)ares_getsock(c->ares, sockets, ARES_GETSOCK_MAXNUM);
+    bits = (unsigned)cares.getsock(c->ares, sockets, ARES_GETSOCK_MAXNUM);
     for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && n < room; i++) {
         int events = ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0;
 
@@ -216,6 +261,6 @@ dns_channel_process(struct dns_channel *c, const struct pollfd *ready)
     bool in = ready->revents & (POLLIN | POLLERR | POLLHUP), out = ready->revents & POLLOUT;
 
     if (c->ares && ready->revents)
-        ares_process_fd(
+        cares.process_fd(
             c->ares, in ? ready->fd : ARES_SOCKET_BAD, out ? ready->fd : ARES_SOCKET_BAD);
 }

@@ -41,6 +41,11 @@ struct dns_request {
     struct dns_channel *channel;
 };
 
+/* dns_library_load - c-ares, which is not linked: under tcpserver most processes ask nothing, and loading it is
+ * a part of their start that can be felt. The first question does; who forks does it before, for all. false:
+ * it cannot be loaded, which is logged, and questions fail as if no server were there */
+bool dns_library_load(void);
+
 /* dns_server_parse - "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53"; false: none */
 bool dns_server_parse(struct str text, struct dns_server *out);
 

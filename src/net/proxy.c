@@ -26,10 +26,11 @@ parse_port(struct str text, int *out)
     return true;
 }
 
+/* TCP6 may bring ::ffff:192.0.2.1: a proxy that listens for both on one socket sees IPv4 like that. */
 static bool
 parse_ip(struct str text, bool v4, struct ip *out)
 {
-    return ip_parse(text, out) && ip_is_v4(out) == v4;
+    return ip_parse(text, out) && (str_find(text, ':') == text.n) == v4;
 }
 
 static bool

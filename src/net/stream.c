@@ -328,6 +328,8 @@ read_some(struct stream *s, int64_t deadline, bool interruptible)
             s->error = errno;
             return STREAM_ERROR;
         }
+        if (clock_left(deadline) == 0) /* a layer may find nothing in all that its peer sends */
+            return STREAM_TIMEOUT;
     }
 }
 
@@ -390,7 +392,7 @@ skip_line(struct stream *s, int64_t deadline)
             return STREAM_TOO_LONG;
         }
         s->start = s->end = 0;
-        status = read_some(s, deadline, false);
+        status = clock_left(deadline) ? read_some(s, deadline, false) : STREAM_TIMEOUT;
         if (status == STREAM_EOF)
             return STREAM_TOO_LONG; /* it can still be told; the next call gives STREAM_EOF */
         if (status != STREAM_OK)
@@ -483,7 +485,7 @@ stream_layer_push(struct stream *s, const struct stream_layer *layer, void *data
     s->layer_data = data;
     while (status == STREAM_OK && layer->handshake(data, &events) != 1) {
         if (errno == EAGAIN) {
-            status = wait_input(s, events, deadline, false);
+            status = clock_left(deadline) ? wait_input(s, events, deadline, false) : STREAM_TIMEOUT;
         } else {
             s->error = errno;
             status = STREAM_ERROR;

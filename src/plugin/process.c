@@ -165,7 +165,7 @@ environment_of(const struct context *c)
     }
     if (conn->has_ip && conn->remote_host[0] != '[')
         add(&e, conn, arena_printf(c->command, "TCPREMOTEHOST=%s", conn->remote_host));
-    for (char *const *process = environ; *process; process++)
+    for (char *const *process = environ; !conn->env_whole && *process; process++)
         add(&e, conn, *process);
     return e.list;
 }

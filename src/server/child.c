@@ -12,7 +12,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "server/caller.h"
 #include "server/fault.h"
+#include "server/pool_take.h"
 #include "smtp/session.h"
 
 #define EVENTS       8
@@ -130,6 +132,13 @@ refuse_crowd(const struct client *c, const struct claim *claim, int max)
     refuse(c->fd, line);
 }
 
+/* 0: as long as it takes */
+static struct timeval
+receive_limit(int64_t ms)
+{
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+}
+
 /* Do the rules let it in, and with which variables? A refused one is answered as tcpserver does:
  * not at all. */
 static bool
@@ -149,7 +158,7 @@ obey_rules(struct tcprules *rules, const struct client *c, const char *const **e
         break;
     }
     log_at(LOG_LEVEL_ERROR, "tcprules: %s", e.text);
-    refuse(c->fd, "421 unable to read controls (#4.3.0)\r\n");
+    refuse(c->fd, c->tls ? "" : "421 unable to read controls (#4.3.0)\r\n");
     return false;
 }
 
@@ -247,6 +256,65 @@ admit(struct state *s, struct client *c)
     scoreboard_release(child->board, child->slot);
 }
 
+/* ---- sessions of a qpsmtpd that tcpserver has started ---- */
+
+/* Accepted connections have it from their listener, others do not. */
+static int64_t
+limit_one(const struct state *s, int fd)
+{
+    struct timeval limit = receive_limit(session_receive_timeout(s->session));
+
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
+        return 0; /* a pipe */
+    return session_receive_timeout(s->session);
+}
+
+/* Who it is, and what it may, that qpsmtpd knows: neither tcprules nor a limit of ours counts here. */
+static enum session_end
+serve_handed(struct state *s, const struct pool_session *handed, const struct claim *claim)
+{
+    const struct options *o = s->child->options;
+    struct peer p = {
+        .in = handed->in,
+        .out = handed->out,
+        .env = handed->env,
+        .env_whole = true,
+        .sequence = claim->sequence,
+        .receive_timeout_ms = limit_one(s, handed->in),
+        .wake = leave.fd,
+    };
+    struct caller caller;
+
+    if (!caller_find(&caller, &p, s->child->service, !o->no_rdns))
+        return SESSION_ERROR;
+    log_at(LOG_LEVEL_INFO, "Accepted connection %zu/%d from %s / %s", claim->busy, o->children,
+        p.remote_ip ? p.remote_ip : "unknown", p.remote_host ? p.remote_host : "Unknown");
+    return session_run(s->session, &p);
+}
+
+static void
+take_session(struct state *s, int control)
+{
+    static const struct ip nobody; /* no client of the TCP sockets has this address */
+    struct child *child = s->child;
+    struct pool_session handed;
+    struct claim claim;
+    enum session_end end;
+
+    if (!pool_take(control, &handed))
+        return;
+    s->taken++;
+    claim = scoreboard_claim(child->board, child->slot, &nobody, 0, 0);
+    fault_client(handed.out);
+    end = serve_handed(s, &handed, &claim);
+    dns_end(child->service->dns);
+    fault_client(-1);
+    scoreboard_release(child->board, child->slot);
+    pool_end(&handed, end == SESSION_ERROR ? 1 : 0);
+}
+
+/* ---- from one to the next ---- */
+
 /* accept(2) also reports what went wrong with that one client; only few errors are about us. */
 static void
 explain_accept(struct state *s, int error)
@@ -275,6 +343,10 @@ take_client(struct state *s, const struct listener *l)
         return;
     }
     s->short_of_resources = false;
+    if (l->pool) {
+        take_session(s, c.fd);
+        return;
+    }
     s->taken++;
     c.tls = l->tls;
     if (ip_from_sockaddr((struct sockaddr *)&sa, &c.ip, &c.port) && find_local(&c, l) &&
@@ -335,10 +407,11 @@ limit_receiving(struct state *s)
 {
     const struct listeners *l = s->child->listeners;
     int64_t ms = session_receive_timeout(s->session);
-    struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    struct timeval limit = receive_limit(ms);
 
     for (size_t i = 0; ms && i < l->n; i++)
-        if (setsockopt(l->v[i].fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
+        if (!l->v[i].pool &&
+            setsockopt(l->v[i].fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
             ms = 0;
     s->receive_timeout_ms = ms;
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -82,6 +83,34 @@ only_root_writes(const char *path)
     return stat(path, &st) == 0 && st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH));
 }
 
+/* The first n bytes of path, "" being the root directory. */
+static bool
+is_roots(const char *path, size_t n, bool link, struct stat *st)
+{
+    char part[PATH_MAX];
+
+    snprintf(part, sizeof part, "%.*s", n ? (int)n : 1, path);
+    return (link ? lstat(part, st) : stat(part, st)) == 0 && st->st_uid == 0;
+}
+
+/* Is nobody but root able to put something else there, from the root directory down? In a directory like
+ * /tmp others cannot replace what is root's. */
+static bool
+only_root_places(const char *path)
+{
+    struct stat st;
+
+    for (const char *slash = path, *next; slash; slash = next) {
+        next = strchr(slash + 1, '/');
+        if (!is_roots(path, (size_t)(slash - path), false, &st))
+            return false;
+        if (st.st_mode & (S_IWGRP | S_IWOTH) &&
+            !(st.st_mode & S_ISVTX && next && is_roots(path, (size_t)(next - path), true, &st)))
+            return false;
+    }
+    return true;
+}
+
 /* Is it DIR/SUB/NAME, and are DIR and DIR/SUB root's? */
 static bool
 lies_in(const char *path, const char *dir, const char *sub)
@@ -124,7 +153,7 @@ is_allowed(const char *path, const char *const dirs[])
     struct err e;
     bool allowed = false;
 
-    if (path[0] != '/' || strstr(path, "/../"))
+    if (path[0] != '/' || strstr(path, "/../") || !only_root_places(path))
         return false;
     for (size_t i = 0; dirs[i]; i++)
         if (lies_in(path, dirs[i], "ssl") || lies_in(path, dirs[i], "tls_certs"))
@@ -137,22 +166,34 @@ is_allowed(const char *path, const char *const dirs[])
     return allowed;
 }
 
-static void
-serve_one(int socket, struct answer *a, const char *const dirs[])
+/* -1 with errno */
+static int
+open_allowed(const char *path, const char *const dirs[])
 {
+    char real[PATH_MAX];
     struct stat st;
     int fd = -1;
 
-    a->error = EACCES;
-    if (is_allowed(a->path, dirs)) {
-        fd = open(a->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        a->error = fd < 0 ? errno : 0;
-        if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+    if (is_allowed(path, dirs)) {
+        if (!realpath(path, real))
+            return -1;
+        if (only_root_places(real))
+            fd = open(real, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+            return fd;
+        if (fd >= 0)
             close(fd);
-            fd = -1;
-            a->error = EACCES;
-        }
     }
+    errno = EACCES;
+    return -1;
+}
+
+static void
+serve_one(int socket, struct answer *a, const char *const dirs[])
+{
+    int fd = open_allowed(a->path, dirs);
+
+    a->error = fd < 0 ? errno : 0;
     send_answer(socket, a, fd);
     if (fd >= 0)
         close(fd);

@@ -186,14 +186,31 @@ listeners_open(struct listeners *l, const struct options *o, struct err *e)
             return false;
         }
     }
-    return l->n > 0;
+    return l->n > 0 || o->pool;
+}
+
+bool
+listeners_open_pool(struct listeners *l, const struct options *o, struct err *e)
+{
+    struct listener *added = &l->v[l->n];
+
+    if (!o->pool)
+        return true;
+    *added = (struct listener){.pool = true};
+    if (!pool_listen(&l->pool, o->pool, &added->fd, e))
+        return false;
+    l->n++;
+    return true;
 }
 
 void
 listeners_close(struct listeners *l)
 {
-    while (l->n > 0)
-        close(l->v[--l->n].fd);
+    for (; l->n > 0; l->n--) {
+        if (l->v[l->n - 1].pool)
+            pool_remove(&l->pool); /* while it is open, no other file can have its number */
+        close(l->v[l->n - 1].fd);
+    }
 }
 
 void

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/pool.h"
+
 enum { CHILDREN_MAX = 65535, NICE_RANGE = 39, FROM_IP_MAX = 65535, LIFETIME_MAX = 1000000000 };
 
 /* What getopt_long answers for options without a short form. */
@@ -22,12 +24,13 @@ enum {
     OPT_LIFETIME,
     OPT_TCPRULES,
     OPT_TLS_PORT,
+    OPT_POOL,
 };
 
 #define COMMON_OPTIONS                                                                             \
     {"config-dir", required_argument, NULL, 'C'}, {"plugin-dir", required_argument, NULL, 'P'},    \
         {"check", no_argument, NULL, OPT_CHECK}, {"version", no_argument, NULL, OPT_VERSION},      \
-        {"help", no_argument, NULL, 'h'},                                                          \
+        {"help", no_argument, NULL, 'h'}, {"pool", required_argument, NULL, OPT_POOL},             \
     {                                                                                              \
         "syslog", no_argument, NULL, OPT_SYSLOG                                                    \
     }
@@ -71,6 +74,7 @@ static const struct program {
         "  -C, --config-dir DIR    read the configuration there and in qmail's control directory\n"
         "  -P, --plugin-dir DIR    look for plugins there; may be repeated\n"
         "      --check             load everything, say whether it is right, exit 0 or 1\n"
+        "      --pool SOCKET       let a qpsmtpd-prefork serve, when one waits there\n"
         "      --syslog            log to syslog, facility mail, instead of descriptor 2\n"
         "      --version           print the version\n"
         "  -h, --help              print this\n"},
@@ -88,6 +92,9 @@ static const struct program {
         "  -p, --port N            for each address without a port; may be repeated; default 25\n"
         "      --tls-port N        the same, beginning with TLS; also for addresses with this "
         "port\n"
+        "      --pool SOCKET       serve what `qpsmtpd --pool SOCKET` hands over; without an "
+        "address or\n"
+        "                          a port, nothing else\n"
         "  -u, --user USER         serve as this user; default smtpd when started by root\n"
         "  -c, --children N, --limit-connections N\n"
         "                          at most N clients at once; default 15\n"
@@ -252,6 +259,15 @@ parse_text(const struct option *names, int value, const char **out, struct err *
 }
 
 static bool
+parse_pool(struct options *o, const struct option *names, struct err *e)
+{
+    if (!parse_text(names, OPT_POOL, &o->pool, e))
+        return false;
+    return strlen(optarg) <= POOL_PATH_MAX ||
+           err_set(e, "--pool %.40s...: longer than %d bytes", optarg, POOL_PATH_MAX);
+}
+
+static bool
 parse_pid_file(struct options *o, const struct option *names, struct err *e)
 {
     if (!parse_text(names, OPT_PID_FILE, &o->pid_file, e))
@@ -287,6 +303,8 @@ parse_one(const struct option *names, int c, struct options *o, size_t *plugin_d
         return parse_int(names, c, 0, NICE_RANGE, &o->renice_parent, e);
     case OPT_PID_FILE:
         return parse_pid_file(o, names, e);
+    case OPT_POOL:
+        return parse_pool(o, names, e);
     case OPT_TCPRULES:
         return parse_text(names, c, &o->tcprules, e);
     case 'd':
@@ -315,7 +333,7 @@ finish(struct options *o, struct err *e)
 {
     if (o->debug && o->quiet)
         return err_set(e, "--debug and --quiet: only one of them");
-    if (o->ports_n == 0)
+    if (o->ports_n == 0 && (!o->pool || o->listen_n > 0 || o->tls_ports_n > 0))
         o->ports[o->ports_n++] = 25;
     if (o->idle_children == 0 || o->idle_children > o->children)
         o->idle_children = o->children;

@@ -28,12 +28,13 @@ struct options {
         *plugin_dirs[OPTIONS_LIST_MAX + 1]; /* NULL ends the list; [0] is NULL when not given */
     bool check;
     bool syslog;
+    const char *pool; /* NULL: not given; a name that fits into a socket's address */
 
     /* qpsmtpd-prefork only */
     struct listen_address listen[OPTIONS_LIST_MAX]; /* none: every address of the host */
     size_t listen_n;
     int ports[OPTIONS_LIST_MAX];
-    size_t ports_n;                  /* at least 1 after options_parse */
+    size_t ports_n;                  /* after options_parse 0 only with --pool alone */
     int tls_ports[OPTIONS_LIST_MAX]; /* as ports, but they begin with a TLS handshake */
     size_t tls_ports_n;
     const char *user;     /* NULL: not given */

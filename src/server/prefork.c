@@ -76,7 +76,8 @@ open_as_user(struct daemon *d, struct err *e)
     if (!d->keeper.used)
         keeper_end(&d->keeper);
     d->board = scoreboard_open((size_t)o->children, e);
-    return d->board != NULL;
+    /* Last: a daemon that does not start must not make anybody wait for it. */
+    return d->board && (o->check || listeners_open_pool(&d->listeners, o, e));
 }
 
 static bool
@@ -94,6 +95,10 @@ announce(const struct daemon *d)
     char text[LISTENER_TEXT_MAX];
 
     for (size_t i = 0; i < d->listeners.n; i++) {
+        if (d->listeners.v[i].pool) {
+            log_at(LOG_LEVEL_NOTICE, "Waiting for qpsmtpd --pool %s", d->options.pool);
+            continue;
+        }
         listener_text(&d->listeners.v[i].ip, d->listeners.v[i].port, text);
         log_at(LOG_LEVEL_NOTICE, "Listening on %s", text);
     }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "conf/resolver.h"
+#include "net/dns_channel.h"
 #include "plugin/hooks.h"
 #include "smtp/session.h"
 
@@ -101,6 +102,10 @@ service_open(
         !proxied_load(&fresh.proxies, fresh.config, fresh.arena, e) ||
         !resolver_load(fresh.config, &resolver, e))
         goto fail;
+    if (from->serves_many && !dns_library_load()) {
+        err_set(e, "the library of the DNS is missing");
+        goto fail;
+    }
     fresh.dns = host_options.dns = dns_open(&resolver.dns);
     host_options.dns_hook_timeout_ms = resolver.hook_timeout_ms;
     apply_log(&fresh);

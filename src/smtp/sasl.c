@@ -13,7 +13,7 @@
 #define SASL_LIBRARY "libsasl2.so.2"
 #define OUR_NAME     "qpsmtpd" /* of the auxprop plug-in; and of no password verifier of libsasl2's */
 #define SERVICE      "smtp"
-#define HASH_DIGITS  32 /* of an MD5 in hex */
+#define HASH_DIGITS  32   /* of an MD5 in hex */
 #define USER_MAX     1023 /* bytes of a user: of a longer one in PLAIN libsasl2 loses a copy */
 
 enum kind { PLAIN, LOGIN, CRAM_MD5, OTHER };

@@ -327,10 +327,12 @@ session_receive_timeout(const struct session *s)
 enum session_end
 session_run(struct session *s, const struct peer *p)
 {
-    if (!begin(s, p))
+    bool begun = begin(s, p);
+
+    if (wants_tls(s, p) && (!begun || !starttls_implicit(s)))
+        s->leaving = true; /* in the clear there is nothing to say */
+    else if (!begun)
         answer(s, REPLY_CLOSE(421, "4.3.0", "unable to read controls (#4.3.0)"));
-    else if (wants_tls(s, p) && !starttls_implicit(s))
-        s->leaving = true;
     else
         greet(s);
     arena_reset(s->command_arena);

@@ -107,6 +107,19 @@ $d = through("EHLO client.test\r\n");
 ok $d->eof, 'without a header it is closed';
 $server->stop;
 
+# What tcprules say of the proxy are not rights of its clients.
+my $rights = Qpsmtpd::Test->new(plugins => ['check_relay', 'rcpt_ok', 'queue/discard'], env => {RELAYCLIENT => ''},
+    config => {proxy_from => '127.0.0.2', rcpthosts => 'ours.test'});
+$server = $rights->tcpserver;
+for my $case (['127.0.0.2', "PROXY TCP4 192.0.2.7 192.0.2.25 4711 25\r\n", 550], ['127.0.0.2', "PROXY UNKNOWN\r\n", 250], ['127.0.0.3', '', 250]) {
+    $d = through($case->[1], $case->[0]);
+    $d->read_greeting;
+    $d->say($_) for 'EHLO client.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@far.test>';
+    is $d->code, $case->[2], "RELAYCLIENT, and a client of $case->[0] $case->[1]" =~ tr/\r\n//dr;
+    $d->quit;
+}
+$server->stop;
+
 # ---- what an administrator writes wrongly ----
 
 $t->config(proxy_from => "10.0.0.0/8\nloadbalancer.test\n");

@@ -173,6 +173,7 @@ a_wrong_option_is_named(void **state)
         {{"--renice-parent", "40"}, "--renice-parent 40: not a number from 0 to 39"},
         {{"--pid-file", "x"}, "--pid-file x: not an absolute path"},
         {{"--user", ""}, "--user: its value is empty"},
+        {{"--pool", ""}, "--pool: its value is empty"},
         {{"-l", ""}, "--listen-address : not ADDR, ADDR:PORT or [ADDR]:PORT"},
         {{"-l", "[::1"}, "--listen-address [::1: not ADDR, ADDR:PORT or [ADDR]:PORT"},
         {{"-l", "[]:1"}, "--listen-address []:1: not ADDR, ADDR:PORT or [ADDR]:PORT"},
@@ -244,6 +245,32 @@ help_and_version_end_the_reading(void **state)
     assert_null(strstr(options_help(OPTIONS_QPSMTPD), "--tcprules"));
 }
 
+/* Port 25 by default is for those who ask for TCP, or for nothing else. */
+static void
+a_pool_alone_listens_on_no_port(void **state)
+{
+    static const struct {
+        const char *words[WORDS];
+        size_t ports;
+    } cases[] = {
+        {{"--pool", "run/pool"}, 0},
+        {{"--pool", "run/pool", "-l", "::1"}, 1},
+        {{"--pool", "run/pool", "-p", "26", "-p", "27"}, 2},
+        {{"--pool", "run/pool", "--tls-port", "465"}, 1},
+    };
+    struct options o;
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(parse(OPTIONS_PREFORK, cases[i].words, &o, &e), OPTIONS_RUN);
+        assert_string_equal(o.pool, "run/pool");
+        assert_int_equal(o.ports_n, cases[i].ports);
+    }
+    assert_int_equal(parse(OPTIONS_QPSMTPD, cases[0].words, &o, &e), OPTIONS_RUN);
+    assert_string_equal(o.pool, "run/pool");
+}
+
 int
 main(void)
 {
@@ -255,6 +282,7 @@ main(void)
         cmocka_unit_test(a_wrong_option_is_named),
         cmocka_unit_test(the_stdin_program_takes_no_option_of_the_other),
         cmocka_unit_test(too_many_of_one_are_refused),
+        cmocka_unit_test(a_pool_alone_listens_on_no_port),
         cmocka_unit_test(help_and_version_end_the_reading),
     };
 

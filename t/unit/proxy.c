@@ -38,6 +38,8 @@ lines_of_version_1_are_read(void **state)
         {"PROXY TCP4 1.2.3.4 5.6.7.8 0 0\r\n", "1.2.3.4", "5.6.7.8", 0, 0},
         {"PROXY TCP6 2001:db8::1 2001:db8::2 1024 465\r\n", "2001:db8::1", "2001:db8::2", 1024,
             465},
+        {"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1024 25\r\n", "192.0.2.1", "192.0.2.2", 1024,
+            25},
     };
 
     (void)state;
@@ -90,6 +92,7 @@ what_is_wrong_anywhere_is_no_header(void **state)
         STR("PROXY TCP4 192.0.2.1 192.0.2.2 -1 25\r\n"),
         STR("PROXY TCP4 2001:db8::1 2001:db8::2 1 25\r\n"),
         STR("PROXY TCP6 192.0.2.1 192.0.2.2 1 25\r\n"),
+        STR("PROXY TCP4 ::ffff:192.0.2.1 192.0.2.2 1 25\r\n"),
         STR("PROXY TCP4 192.0.2.300 192.0.2.2 1 25\r\n"),
         STR("PROXY UDP4 192.0.2.1 192.0.2.2 1 25\r\n"),
         STR("proxy TCP4 192.0.2.1 192.0.2.2 1 25\r\n"), BYTES(SIG), BYTES(SIG "\x21\x11\x00"),

@@ -18,6 +18,7 @@ static const struct received_facts plain = {
     .me = "mail.example.org",
     .version = "1.0.0",
     .protocol = "ESMTP",
+    .tls_version = "",
     .cipher = "",
     .now = 1795358489, /* Sun, 22 Nov 2026 14:41:29 UTC */
 };
@@ -46,12 +47,14 @@ the_layout_is_that_of_2005(void **state)
     assert_string_equal(received_value(*state, &facts),
         "from mx.example.net (HELO example.net) (192.0.2.1)\n"
         "    by mail.example.org (qpsmtpd/1.0.0) with ESMTP; Sun, 22 Nov 2026 14:41:29 +0000");
+    facts.tls_version = "TLSv1.3";
     facts.cipher = "TLS_AES_256_GCM_SHA384";
     facts.protocol = "ESMTPS";
     facts.remote_info = "joe@mx.example.net";
     assert_string_equal(received_value(*state, &facts),
         "from joe@mx.example.net (HELO example.net) (192.0.2.1)\n"
-        "    by mail.example.org (qpsmtpd/1.0.0) with ESMTPS (TLS_AES_256_GCM_SHA384 encrypted);"
+        "    by mail.example.org (qpsmtpd/1.0.0) with ESMTPS (TLSv1.3 TLS_AES_256_GCM_SHA384 "
+        "encrypted);"
         " Sun, 22 Nov 2026 14:41:29 +0000");
     facts = plain;
     facts.protocol = "ESMTPA";
@@ -108,7 +111,7 @@ static void
 no_line_is_longer_than_998_bytes(void **state)
 {
     char *big = arena_alloc(*state, 5001);
-    struct received_facts facts = {big, big, big, big, big, "ESMTPSA", big, big, big, 0};
+    struct received_facts facts = {big, big, big, big, big, "ESMTPSA", big, big, big, big, 0};
     struct str value;
 
     memset(big, 'x', 5000);

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -192,6 +193,44 @@ a_raised_flag_stops_only_waits_for_a_new_line(void **state)
     stream_interruptible(e->s, NULL, -1);
 }
 
+/* A layer whose peer sends on and on, and never a byte that means anything: records of TLS without data. */
+static ssize_t
+never_a_byte(void *data, char *to, size_t room, short *events)
+{
+    (void)data, (void)to, (void)room;
+    *events = POLLIN;
+    errno = EAGAIN;
+    return -1;
+}
+
+static int
+never_agrees(void *data, short *events)
+{
+    return (int)never_a_byte(data, NULL, 0, events);
+}
+
+static int
+agrees(void *data, short *events)
+{
+    (void)data, (void)events;
+    return 1;
+}
+
+static void
+a_layer_that_is_never_done_ends_at_the_deadline(void **state)
+{
+    const struct ends *e = *state;
+    const struct stream_layer stalls = {.handshake = never_agrees, .read = never_a_byte},
+                              begins = {.handshake = agrees, .read = never_a_byte};
+    int64_t begin = clock_ms();
+
+    assert_int_equal(write(e->to, "x", 1), 1); /* poll(2) finds something each time */
+    assert_int_equal(stream_layer_push(e->s, &begins, NULL, begin + 50), STREAM_OK);
+    assert_int_equal(stream_fill(e->s, begin + 50, NULL), STREAM_TIMEOUT);
+    assert_int_equal(stream_layer_push(e->s, &stalls, NULL, begin + 100), STREAM_TIMEOUT);
+    assert_in_range(clock_ms() - begin, 100, 5000);
+}
+
 #define ON_BOTH(f)                                                                                 \
     cmocka_unit_test_setup_teardown(f, open_socket, close_all),                                    \
         cmocka_unit_test_setup_teardown(f, open_pipes, close_all)
@@ -207,6 +246,7 @@ main(void)
         ON_BOTH(a_peer_that_does_not_read_ends_at_the_deadline),
         ON_BOTH(waiting_tells_talk_silence_and_hangup_apart),
         ON_BOTH(a_raised_flag_stops_only_waits_for_a_new_line),
+        ON_BOTH(a_layer_that_is_never_done_ends_at_the_deadline),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
