@@ -22,8 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/host.h>
 #include <qpsmtpd/plugin.h>
 
@@ -38,7 +38,7 @@
 
 struct server {
     const char *prefix;
-    int64_t pause_until; /* not asked before; of now() */
+    int64_t pause_until; /* not asked before; of qp_clock_ms() */
     int64_t period;      /* began then, and so much of it was spent waiting */
     int64_t waited;
 };
@@ -65,15 +65,6 @@ struct conf {
     bool insecure;
     bool forks; /* before a session: no thread may be left, which a child would miss */
 };
-
-static int64_t
-now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- which names ---- */
 
@@ -198,7 +189,7 @@ set_aside(struct qp *q, const struct conf *c, struct server *s, const char *name
 {
     char where[200];
 
-    s->pause_until = now() + c->pause_ms;
+    s->pause_until = qp_clock_ms() + c->pause_ms;
     s->waited = 0;
     qp_log(q, QP_LOG_WARN, "server failed, not asked for %d s server=%s name=%s error=\"%s\"",
         (int)(c->pause_ms / 1000), url_public(s->prefix, where, sizeof where), name, why);
@@ -208,7 +199,7 @@ set_aside(struct qp *q, const struct conf *c, struct server *s, const char *name
 static void
 count_waiting(struct qp *q, const struct conf *c, struct server *s, const char *name, int64_t began)
 {
-    int64_t end = now();
+    int64_t end = qp_clock_ms();
 
     if (end - s->period > PAUSE_MS) {
         s->period = end;
@@ -240,7 +231,7 @@ ask(struct qp *q, const struct conf *c, struct server *s, const char *name, stru
 {
     char url[URL_MAX + NAME_BYTES + 1];
     struct http_answer a;
-    int64_t began = now();
+    int64_t began = qp_clock_ms();
     enum found found = NOTHING;
     const char *why;
     bool done;
@@ -278,7 +269,7 @@ ask_all(struct qp *q, const struct conf *c, const char *name, struct entry *out)
 
     for (size_t i = 0; i < c->cache->servers; i++) {
         struct server *s = &c->cache->server[i];
-        enum found found = now() < s->pause_until ? TROUBLE : ask(q, c, s, name, out);
+        enum found found = qp_clock_ms() < s->pause_until ? TROUBLE : ask(q, c, s, name, out);
 
         if (found == LINES)
             return LINES;
@@ -300,7 +291,7 @@ on_config(struct qp *q, const char *name)
     if (!is_wanted(c, name))
         return QP_DECLINED;
     e = find(c->cache, name);
-    if (e && now() < e->expires)
+    if (e && qp_clock_ms() < e->expires)
         return answer(q, e);
     found = ask_all(q, c, name, &fresh);
     if (!e)
@@ -310,7 +301,7 @@ on_config(struct qp *q, const char *name)
         e->text = fresh.text;
         e->lines = fresh.lines;
     } /* else it stays what it was */
-    e->expires = now() + (found == TROUBLE ? c->pause_ms : c->ttl_ms);
+    e->expires = qp_clock_ms() + (found == TROUBLE ? c->pause_ms : c->ttl_ms);
     return answer(q, e);
 }
 

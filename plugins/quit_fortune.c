@@ -12,9 +12,9 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/process.h>
 
@@ -45,15 +45,6 @@ on_init(struct qp *q, int argc, const char *const argv[])
     return true;
 }
 
-static int64_t
-now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* All that comes from fd before it ends or the time is over. */
 static size_t
 read_until(int fd, char *out, size_t room, int64_t deadline)
@@ -63,7 +54,7 @@ read_until(int fd, char *out, size_t room, int64_t deadline)
     ssize_t got;
 
     while (n < room) {
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - qp_clock_ms();
 
         if (left <= 0 || poll(&p, 1, (int)left) < 1)
             break;
@@ -80,7 +71,7 @@ static const char *
 cookie(struct qp *q, const char *path)
 {
     char *text = qp_alloc(q, QP_CONNECTION, COOKIE_MAX + 1);
-    int64_t deadline = now_ms() + LIMIT_MS, left;
+    int64_t deadline = qp_clock_ms() + LIMIT_MS, left;
     int fds[2], status;
     size_t n = 0;
     pid_t pid;
@@ -95,7 +86,7 @@ cookie(struct qp *q, const char *path)
     close(fds[0]);
     if (pid < 0)
         return "";
-    left = deadline - now_ms();
+    left = deadline - qp_clock_ms();
     status = qp_process_wait(q, pid, left > 0 ? left : 0);
     for (size_t i = 0; i < n; i++)
         if (text[i] == '\0')

@@ -35,10 +35,16 @@
 
 #include "tls.late/late.h"
 
+#define CERT    "ssl/qpsmtpd-server.crt"
 #define WHY_MAX 400
 
+struct words {
+    const char *cert, *key, *ca, *dh, *cert2, *key2;
+};
+
 struct state {
-    struct tls_settings settings;
+    struct words words;
+    struct tls_settings settings;    /* what words say; where many, all of it */
     const struct tls_server *server; /* NULL: opened when a client asks for it */
 };
 
@@ -186,6 +192,21 @@ read_ciphers(struct qp *q, struct tls_settings *s)
     s->suites = *new ? new : NULL;
 }
 
+static bool
+read_settings(struct qp *q, const struct words *w, struct tls_settings *s)
+{
+    if (!find_pair(q, w->cert, w->key, CERT, &s->pair[0]) ||
+        !find_pair(q, w->cert2, w->key2, "ssl/qpsmtpd-server.ecdsa.crt", &s->pair[1]) ||
+        !find_optional(q, w->ca, "ssl/qpsmtpd-ca.crt", &s->ca) ||
+        !find_optional(q, w->dh, "ssl/qpsmtpd-dhparam.pem", &s->dh) || !read_protocols(q, s))
+        return false;
+    if (s->pair[0].cert && s->client_cert == TLS_CLIENT_REQUIRE && !s->ca)
+        return qp_fail(q, "client_cert require: without a CA no client can come in; name one");
+    read_ciphers(q, s);
+    s->names = find_file(q, "tls_certs");
+    return true;
+}
+
 /* ---- life ---- */
 
 /* Open the server with what was read; scope says how long it lives. NULL: see why. */
@@ -226,15 +247,10 @@ open_now(struct qp *q, struct state *state)
 static bool
 do_without(struct qp *q)
 {
-    qp_log(q, QP_LOG_WARN,
-        "ssl/qpsmtpd-server.crt is not there: TLS is not offered; the script tls_cert makes one");
+    qp_log(q, QP_LOG_WARN, CERT " is not there: TLS is not offered; the script tls_cert makes one");
     qp_tls_none(q);
     return true;
 }
-
-struct words {
-    const char *cert, *key, *ca, *dh, *cert2, *key2;
-};
 
 static bool
 read_words(
@@ -260,28 +276,37 @@ on_init(struct qp *q, int argc, const char *const argv[])
 {
     struct state *state = qp_alloc(q, QP_INSTANCE, sizeof *state);
     struct tls_settings *s = &state->settings;
-    struct words w = {0};
 
     s->tickets = s->kernel = true;
     qp_instance_set(q, state);
-    if (!read_words(q, argc, argv, &w, s) ||
-        !find_pair(q, w.cert, w.key, "ssl/qpsmtpd-server.crt", &s->pair[0]) ||
-        !find_pair(q, w.cert2, w.key2, "ssl/qpsmtpd-server.ecdsa.crt", &s->pair[1]) ||
-        !find_optional(q, w.ca, "ssl/qpsmtpd-ca.crt", &s->ca) ||
-        !find_optional(q, w.dh, "ssl/qpsmtpd-dhparam.pem", &s->dh) || !read_protocols(q, s))
+    if (!read_words(q, argc, argv, &state->words, s))
         return false;
-    if (!s->pair[0].cert)
-        return do_without(q);
-    if (s->client_cert == TLS_CLIENT_REQUIRE && !s->ca)
-        return qp_fail(q, "client_cert require: without a CA no client can come in; name one");
-    read_ciphers(q, s);
-    s->names = find_file(q, "tls_certs");
     s->many = qp_serves_many(q);
     s->tickets = s->tickets && s->many;
-    return !s->many || open_now(q, state);
+    if (!s->many) /* most clients of such a process never ask for it */
+        return state->words.cert || qp_config_path(q, CERT) || do_without(q);
+    if (!read_settings(q, &state->words, s))
+        return false;
+    return s->pair[0].cert ? open_now(q, state) : do_without(q);
 }
 
 /* ---- a client wants it ---- */
+
+/* In a process that serves one client: now it is worth to look at what is configured. NULL: see why; when
+ * that is empty, the log has it. */
+static const struct tls_server *
+open_late(struct qp *q, const struct state *state, char *why)
+{
+    struct tls_settings s = state->settings;
+
+    if (!read_settings(q, &state->words, &s))
+        return NULL;
+    if (!s.pair[0].cert) {
+        snprintf(why, WHY_MAX, CERT " has gone");
+        return NULL;
+    }
+    return open_server(q, &s, QP_CONNECTION, why);
+}
 
 static enum qp_rc
 on_tls(struct qp *q, struct qp_tls_offer *offer)
@@ -293,10 +318,11 @@ on_tls(struct qp *q, struct qp_tls_offer *offer)
     const char *reason;
 
     if (!server)
-        server = open_server(q, &state->settings, QP_CONNECTION, why);
+        server = open_late(q, state, why);
     late = server ? qp_late(q, &reason) : NULL;
     if (!late || !late->begin(q, server, offer, why, sizeof why)) {
-        qp_log(q, QP_LOG_ERROR, "%s", why);
+        if (*why)
+            qp_log(q, QP_LOG_ERROR, "%s", why);
         return qp_denysoft(q, NULL);
     }
     qp_at_end(q, QP_CONNECTION, late->end, offer->data);

@@ -20,7 +20,7 @@ int qp_local_port(struct qp *q);         /* 0: unknown */
 const char *qp_local_host(struct qp *q); /* TCPLOCALHOST; "": unknown */
 
 /* qp_env - an environment variable of this connection (tcprules: RELAYCLIENT, RBLSMTPD …); NULL:
- * unset */
+ * unset. qp_env_unset: from now on, for all plugins and for programs they start */
 const char *qp_env(struct qp *q, const char *name);
 void qp_env_unset(struct qp *q, const char *name);
 
@@ -40,7 +40,7 @@ bool qp_immune(struct qp *q);
 
 const char *qp_hello(struct qp *q);      /* "helo", "ehlo" or, before an accepted greeting, "" */
 const char *qp_hello_host(struct qp *q); /* as sent; "" before */
-unsigned int qp_command_count(struct qp *q);
+unsigned int qp_command_count(struct qp *q); /* that the client has sent, this one included */
 
 /* qp_command_args - what followed the verb of the command that is being run; "" when nothing did */
 const char *qp_command_args(struct qp *q);

@@ -9,12 +9,15 @@
 #include <qpsmtpd/hooks.h>
 #include <qpsmtpd/types.h>
 
-/* qp_sender - NULL before an accepted MAIL */
+/* qp_sender - NULL before an accepted MAIL. qp_sender_set: the address is copied; nothing before MAIL */
 const struct qp_address *qp_sender(struct qp *q);
 void qp_sender_set(struct qp *q, const struct qp_address *sender);
 
+/* qp_rcpt_count - of accepted recipients, in a RCPT hook without the one that is asked about */
 size_t qp_rcpt_count(struct qp *q);
-const struct qp_address *qp_rcpt(struct qp *q, size_t i); /* NULL when i is too large */
+/* qp_rcpt - in the order of RCPT; NULL when i is too large */
+const struct qp_address *qp_rcpt(struct qp *q, size_t i);
+/* qp_rcpt_add - one more, behind the others, that no hook is asked about; the address is copied */
 void qp_rcpt_add(struct qp *q, const struct qp_address *recipient);
 /* qp_rcpt_remove - all whose address is equal, case of the domain ignored; how many these were */
 size_t qp_rcpt_remove(struct qp *q, const char *address);

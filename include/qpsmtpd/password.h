@@ -1,13 +1,11 @@
 /*
  * qpsmtpd/password.h - is it the password of that user? (1.00 Auth.pm, validate_password)
  *
- * For plugins that keep clear passwords or hashes of crypt(3): link with -lcrypt. All is inline, so
- * nobody else needs that library.
+ * For plugins that keep clear passwords or hashes of crypt(3). The engine loads that library for the first hash.
  */
 #ifndef QPSMTPD_PASSWORD_H
 #define QPSMTPD_PASSWORD_H
 
-#include <crypt.h>
 #include <string.h>
 
 #include <qpsmtpd/auth.h>
@@ -20,24 +18,10 @@ struct qp_password {
 };
 
 /* qp_password_is_crypt - does text look like a hash that crypt(3) here can compute? */
-static inline bool
-qp_password_is_crypt(const char *text)
-{
-    return text[0] == '$' && crypt_checksalt(text) != CRYPT_SALT_INVALID;
-}
+bool qp_password_is_crypt(const char *text);
 
 /* qp_password_crypt_is - is `crypted` the hash of that password? */
-static inline bool
-qp_password_crypt_is(const char *password, const char *crypted)
-{
-    struct crypt_data data = {.initialized = 0};
-    /* not crypt_r: it needs no test for "*0", and AddressSanitizer breaks that one in a plugin */
-    const char *hash = crypt_rn(password, crypted, &data, sizeof data);
-    bool same = hash != NULL && qp_auth_equal(hash, crypted);
-
-    explicit_bzero(&data, sizeof data);
-    return same;
-}
+bool qp_password_crypt_is(const char *password, const char *crypted);
 
 /*
  * qp_password_check - the verdict for a hook of AUTH

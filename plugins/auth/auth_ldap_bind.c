@@ -26,8 +26,8 @@
  * say yes.
  */
 #include <assert.h>
-#include <time.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/host.h>
 #include <qpsmtpd/plugin.h>
 
@@ -93,15 +93,6 @@ on_init(struct qp *q, int argc, const char *const argv[])
 
 /* ---- asking ---- */
 
-static int64_t
-now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Does it know him, and by what name? Nobody is asked with a template. */
 static enum directory_status
 find(const struct conf *c, const char *user, char dn[TEMPLATE_MAX], int64_t deadline, char *error)
@@ -139,7 +130,7 @@ static enum directory_status
 ask(struct qp *q, const struct conf *c, const struct qp_auth *a)
 {
     struct session *s = c->session;
-    int64_t deadline = now_ms() + c->settings.timeout * (int64_t)1000;
+    int64_t deadline = qp_clock_ms() + c->settings.timeout * (int64_t)1000;
     char error[DIRECTORY_ERROR_MAX] = "";
 
     for (bool kept = s->directory != NULL;; kept = false) {

@@ -153,7 +153,7 @@ open_session(struct qp *q, const struct conf *c, int64_t deadline)
 static enum sql_status
 ask(struct qp *q, const struct conf *c, const struct sql_question *question, struct sql_row *row)
 {
-    int64_t deadline = wait_now() + c->timeout_ms;
+    int64_t deadline = qp_clock_ms() + c->timeout_ms;
     char error[SQL_ERROR_MAX] = "";
 
     for (bool kept = c->session->open;; kept = false) {

@@ -25,9 +25,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/header.h>
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/regex.h>
@@ -142,15 +142,6 @@ is_loopback(const char *ip)
     return strncmp(ip, "127.", 4) == 0 || strcmp(ip, "::1") == 0;
 }
 
-static int64_t
-now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* false: ip is no address */
 static bool
 make_query(const char *ip, uint8_t out[QUERY_SIZE])
@@ -172,7 +163,7 @@ exchange(int fd, const char *path, const uint8_t query[QUERY_SIZE], uint8_t answ
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    int64_t end = now_ms() + LIMIT_MS;
+    int64_t end = qp_clock_ms() + LIMIT_MS;
     ssize_t got;
 
     strncpy(sun.sun_path, path, sizeof sun.sun_path - 1);
@@ -181,7 +172,7 @@ exchange(int fd, const char *path, const uint8_t query[QUERY_SIZE], uint8_t answ
         send(fd, query, QUERY_SIZE, MSG_NOSIGNAL) != QUERY_SIZE)
         return strerror(errno);
     for (size_t n = 0; n < ANSWER_SIZE; n += (size_t)got) {
-        int64_t left = end - now_ms();
+        int64_t left = end - qp_clock_ms();
 
         if (left <= 0 || poll(&p, 1, (int)left) < 1)
             return "no answer in time";

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <qpsmtpd/body.h>
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/header.h>
 #include <qpsmtpd/plugin.h>
 
@@ -74,7 +75,7 @@ static int64_t
 patience(const struct milter *m)
 {
     int64_t wait = m->step == MILTER_STEP_END ? m->times.end_ms : m->times.read_ms;
-    int64_t left = m->deadline ? m->deadline - talk_now_ms() : wait;
+    int64_t left = m->deadline ? m->deadline - qp_clock_ms() : wait;
 
     return left < wait ? (left > 0 ? left : 0) : wait;
 }
@@ -123,13 +124,13 @@ judge(struct milter *m, const struct milter_packet *p, struct milter_code *code)
 static enum milter_verdict
 hear(struct qp *q, struct milter *m, struct milter_code *code)
 {
-    int64_t until = talk_now_ms() + m->times.total_ms;
+    int64_t until = qp_clock_ms() + m->times.total_ms;
     struct milter_packet p;
 
     for (;;) {
         const char *wrong = NULL;
 
-        if (talk_now_ms() >= until)
+        if (qp_clock_ms() >= until)
             return broken(m, "progress without an end");
         if (!talk_read(&m->talk, patience(m), &p))
             return MILTER_BROKEN;
@@ -384,7 +385,7 @@ milter_say_message(struct qp *q, struct milter *m, struct milter_code *code)
         struct milter_code *) = {say_header, say_headers_end, say_body, say_end};
     enum milter_verdict verdict = MILTER_GO_ON;
 
-    m->deadline = talk_now_ms() + m->times.total_ms;
+    m->deadline = qp_clock_ms() + m->times.total_ms;
     m->edits =
         (struct milter_edits){.exact = (m->talk.agreed.offer.steps & MILTER_LEADING_BLANK) != 0};
     for (size_t i = 0; i < sizeof parts / sizeof *parts && verdict == MILTER_GO_ON; i++)

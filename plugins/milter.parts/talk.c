@@ -5,20 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/peer.h>
 #include <qpsmtpd/plugin.h>
-
-int64_t
-talk_now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 void
 talk_close(struct milter_talk *t)
@@ -62,7 +53,7 @@ await(const struct milter_talk *t, short events, int64_t deadline)
     struct pollfd p = {.fd = t->fd, .events = events};
 
     for (;;) {
-        int64_t left = deadline - talk_now_ms();
+        int64_t left = deadline - qp_clock_ms();
         int ready = left > 0 ? poll(&p, 1, left < 3600000 ? (int)left : 3600000) : 0;
 
         if (ready > 0)
@@ -79,7 +70,7 @@ await(const struct milter_talk *t, short events, int64_t deadline)
 static bool
 write_all(struct milter_talk *t, const uint8_t *p, size_t n)
 {
-    int64_t deadline = talk_now_ms() + t->write_ms;
+    int64_t deadline = qp_clock_ms() + t->write_ms;
 
     while (n > 0) {
         ssize_t done = send(t->fd, p, n, MSG_NOSIGNAL);
@@ -141,7 +132,7 @@ bool
 talk_read(struct milter_talk *t, int64_t wait_ms, struct milter_packet *out)
 {
     uint8_t *in = t->buffer + MILTER_FRAME + MILTER_DATA_MAX;
-    int64_t deadline = talk_now_ms() + wait_ms;
+    int64_t deadline = qp_clock_ms() + wait_ms;
     const char *wrong;
     size_t n;
 
@@ -219,7 +210,7 @@ agree(struct milter_talk *t, int64_t deadline)
     if (!talk_send(t))
         return false;
     for (int lists = 0; lists <= MILTER_STAGES; lists++) {
-        if (!talk_read(t, deadline - talk_now_ms(), &p))
+        if (!talk_read(t, deadline - qp_clock_ms(), &p))
             return false;
         if (p.letter == MILTER_OFFER)
             return accept_offer(t, &p);
@@ -232,7 +223,7 @@ agree(struct milter_talk *t, int64_t deadline)
 bool
 talk_open(struct qp *q, struct milter_talk *t, const struct qp_peer_at *p, int64_t connect_ms)
 {
-    int64_t deadline = talk_now_ms() + connect_ms;
+    int64_t deadline = qp_clock_ms() + connect_ms;
     struct qp_peer *peer = qp_peer_open(q, p->where, p->port, connect_ms);
 
     t->error = NULL;

@@ -57,6 +57,4 @@ bool talk_read(struct milter_talk *t, int64_t wait_ms, struct milter_packet *out
  * clients. */
 bool talk_is_quiet(const struct milter_talk *t);
 
-int64_t talk_now_ms(void);
-
 #endif

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include <qpsmtpd/body.h>
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/process.h>
 
@@ -267,7 +268,7 @@ hand_over(struct qp *q, const struct conf *c, struct child *child)
     if (trouble == 0 && !write_envelope(q, child))
         trouble = errno;
     close_fd(&child->envelope);
-    p->deadline = program_clock() + (trouble == 0 || trouble == EPIPE ? c->timeout_ms : GIVE_UP_MS);
+    p->deadline = qp_clock_ms() + (trouble == 0 || trouble == EPIPE ? c->timeout_ms : GIVE_UP_MS);
     status = program_end(q, p);
     v = judge(q, p, status, trouble);
     if (v)

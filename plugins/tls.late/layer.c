@@ -131,7 +131,7 @@ describe_certificate(struct tls_client *c, struct qp_tls *out)
     print_name(X509_get_issuer_name(cert), c->issuer, sizeof c->issuer);
     if (X509_digest(cert, EVP_sha256(), digest, &n) == 1)
         for (unsigned i = 0; i < n && 2 * i + 2 < sizeof c->hash; i++)
-            snprintf(c->hash + 2 * i, 3, "%02x", digest[i]);
+            snprintf(c->hash + (size_t)2 * i, 3, "%02x", digest[i]);
     out->client_dn = c->dn;
     out->client_issuer = c->issuer;
     out->client_hash = c->hash;
@@ -163,16 +163,19 @@ tls_client_end(void *data)
     free(c);
 }
 
-/* A session belongs to the address that the client has reached. */
+/* A session belongs to the address that the client has reached, and to what is asked of clients there. */
 static bool
-set_address(struct qp *q, SSL *ssl)
+set_address(struct qp *q, const struct tls_server *server, SSL *ssl)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     size_t n = 0;
-    char text[128];
+    char text[TLS_POLICY + 128];
 
-    snprintf(text, sizeof text, "%.64s %d", qp_local_ip(q), qp_local_port(q));
-    return EVP_Q_digest(NULL, "SHA256", NULL, text, strlen(text), digest, &n) == 1 &&
+    memcpy(text, server->policy, TLS_POLICY);
+    snprintf(
+        text + TLS_POLICY, sizeof text - TLS_POLICY, "%.64s %d", qp_local_ip(q), qp_local_port(q));
+    return EVP_Q_digest(NULL, "SHA256", NULL, text, TLS_POLICY + strlen(text + TLS_POLICY), digest,
+               &n) == 1 &&
            SSL_set_session_id_context(ssl, digest, (unsigned)n) == 1;
 }
 
@@ -204,7 +207,7 @@ tls_client_begin(struct qp *q, const struct tls_server *server, struct qp_tls_of
         return tls_why(why, size, "out of memory");
     c->server = server;
     c->ssl = SSL_new(server->context);
-    if (!c->ssl || !set_address(q, c->ssl) || !set_descriptors(c->ssl, offer)) {
+    if (!c->ssl || !set_address(q, server, c->ssl) || !set_descriptors(c->ssl, offer)) {
         tls_why(why, size, "a TLS session cannot begin");
         tls_client_end(c);
         return false;

@@ -107,7 +107,8 @@ name_of(const char *file, char out[TLS_NAME_MAX + 1])
         return host_name(file, n - 4, out);
     if (n - 4 > TLS_NAME_MAX || !host_name(file + 2, n - 6, out + 2))
         return false;
-    memcpy(out, "_.", 2);
+    out[0] = '_';
+    out[1] = '.';
     return true;
 }
 
@@ -177,7 +178,7 @@ domain_of(const char *name, char out[TLS_NAME_MAX + 3])
 }
 
 static int
-choose(SSL *ssl, int *alert, void *data)
+choose(SSL *ssl, int *alert, void *data) /* NOLINT(readability-non-const-parameter) */
 {
     struct tls_client *client = SSL_get_app_data(ssl);
     const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
@@ -186,8 +187,12 @@ choose(SSL *ssl, int *alert, void *data)
 
     (void)alert;
     (void)data;
-    if (!asked || !client || !host_name(asked, strlen(asked), client->name))
+    if (!asked || !client)
         return SSL_TLSEXT_ERR_NOACK;
+    if (!host_name(asked, strlen(asked), client->name)) {
+        client->name[0] = '\0';
+        return SSL_TLSEXT_ERR_NOACK;
+    }
     context = find(client->server, client->name);
     if (!context && domain_of(client->name, domain))
         context = find(client->server, domain);

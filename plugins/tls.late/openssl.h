@@ -9,6 +9,7 @@
 #include "late.h"
 
 #define TLS_NAME_MAX 253 /* a host name; RFC 1035 */
+#define TLS_POLICY   32  /* bytes */
 
 /* One name's certificates. */
 struct tls_name {
@@ -18,7 +19,9 @@ struct tls_name {
 
 struct tls_server {
     struct tls_settings settings;
-    SSL_CTX *context;      /* of clients that name nobody, or somebody unknown */
+    SSL_CTX *context; /* of clients that name nobody, or somebody unknown */
+    unsigned char policy
+        [TLS_POLICY];      /* what is asked of clients: sessions begun under another do not count */
     struct tls_name *name; /* sorted; only where settings.many */
     size_t n_names, room;
 };
@@ -43,6 +46,11 @@ bool tls_why(char *why, size_t size, const char *format, ...) __attribute__((for
 bool tls_pair_load(
     struct qp *q, SSL_CTX *context, const struct tls_pair *pair, char *why, size_t size);
 bool tls_dh_load(struct qp *q, SSL_CTX *context, const char *path, char *why, size_t size);
+bool tls_ca_load(struct qp *q, SSL_CTX *context, const char *path, char *why, size_t size);
+
+/* tls_policy - a digest of which certificates clients must have, the authorities' file included */
+bool tls_policy(struct qp *q, const struct tls_settings *s, unsigned char out[TLS_POLICY],
+    char *why, size_t size);
 
 /* ---- names.c ---- */
 

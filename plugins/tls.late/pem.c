@@ -27,7 +27,7 @@ file_close(struct file *f)
 {
     BIO_free(f->bio);
     if (f->text)
-        OPENSSL_cleanse(f->text, PEM_MAX);
+        OPENSSL_cleanse(f->text, f->n);
     free(f->text);
 }
 
@@ -67,7 +67,8 @@ file_open(struct qp *q, const char *path, struct file *f, char *why, size_t size
 
 /* A key with a passphrase is no key for a daemon: nobody is there to be asked. */
 static int
-no_passphrase(char *buffer, int size, int writing, void *data)
+no_passphrase(char *buffer, int size, int writing, /* NOLINT(readability-non-const-parameter) */
+    void *data)
 {
     (void)buffer;
     (void)size;
@@ -156,4 +157,47 @@ tls_dh_load(struct qp *q, SSL_CTX *context, const char *path, char *why, size_t 
         return true;
     EVP_PKEY_free(dh);
     return tls_why(why, size, "%s: no usable Diffie-Hellman parameters", path);
+}
+
+bool
+tls_ca_load(struct qp *q, SSL_CTX *context, const char *path, char *why, size_t size)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    struct file f;
+    X509 *cert;
+    bool good = true;
+    int n = 0;
+
+    if (!file_open(q, path, &f, why, size))
+        return false;
+    for (; good && (cert = PEM_read_bio_X509_AUX(f.bio, NULL, no_passphrase, NULL)); n++) {
+        good = X509_STORE_add_cert(store, cert) == 1 && SSL_CTX_add_client_CA(context, cert) == 1;
+        X509_free(cert);
+    }
+    file_close(&f);
+    if (!good || !n)
+        return tls_why(why, size, "%s: no certificates of authorities", path);
+    ERR_clear_error(); /* the end of a PEM file is an error to OpenSSL */
+    return true;
+}
+
+bool
+tls_policy(struct qp *q, const struct tls_settings *s, unsigned char out[TLS_POLICY], char *why,
+    size_t size)
+{
+    bool asked = s->client_cert != TLS_CLIENT_NO;
+    unsigned char mode = (unsigned char)s->client_cert;
+    EVP_MD_CTX *digest;
+    struct file f = {NULL, 0, NULL};
+    bool good;
+
+    if (asked && s->ca && !file_open(q, s->ca, &f, why, size))
+        return false;
+    digest = EVP_MD_CTX_new();
+    good = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
+           EVP_DigestUpdate(digest, &mode, sizeof mode) == 1 &&
+           EVP_DigestUpdate(digest, f.text, f.n) == 1 && EVP_DigestFinal_ex(digest, out, NULL) == 1;
+    EVP_MD_CTX_free(digest);
+    file_close(&f);
+    return good || tls_why(why, size, "SHA-256");
 }

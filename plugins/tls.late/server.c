@@ -74,7 +74,7 @@ accept_any(int good, X509_STORE_CTX *store)
 }
 
 static bool
-set_clients(SSL_CTX *context, const struct tls_settings *s, char *why, size_t size)
+set_clients(struct qp *q, SSL_CTX *context, const struct tls_settings *s, char *why, size_t size)
 {
     if (s->client_cert == TLS_CLIENT_NO)
         return true;
@@ -82,12 +82,7 @@ set_clients(SSL_CTX *context, const struct tls_settings *s, char *why, size_t si
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     else
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, accept_any);
-    if (!s->ca)
-        return true;
-    if (SSL_CTX_load_verify_file(context, s->ca) != 1)
-        return tls_why(why, size, "%s: no certificates of authorities", s->ca);
-    SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(s->ca));
-    return true;
+    return !s->ca || tls_ca_load(q, context, s->ca, why, size);
 }
 
 /* ---- a context ---- */
@@ -138,7 +133,7 @@ tls_context(struct qp *q, const struct tls_server *server, const struct tls_pair
     set_versions(context, s);
     set_options(context, s);
     SSL_CTX_set_dh_auto(context, !s->dh);
-    if (set_ciphers(context, s, why, size) && set_clients(context, s, why, size) &&
+    if (set_ciphers(context, s, why, size) && set_clients(q, context, s, why, size) &&
         load_pairs(q, context, pair, why, size) &&
         (!s->dh || tls_dh_load(q, context, s->dh, why, size)))
         return context;
@@ -170,7 +165,8 @@ server_open(struct qp *q, const struct tls_settings *s, char *why, size_t size)
     server->settings = *s;
     if (s->shared && !tls_tickets_begin(s->shared))
         tls_why(why, size, "session tickets");
-    else if ((server->context = tls_context(q, server, s->pair, why, size)) &&
+    else if (tls_policy(q, s, server->policy, why, size) &&
+             (server->context = tls_context(q, server, s->pair, why, size)) &&
              tls_names_load(q, server, why, size)) {
         tls_names_attach(server->context);
         return server;

@@ -16,7 +16,7 @@
 
 #include "openssl.h"
 
-#define PERIOD 3600 /* seconds: a key encrypts for one, and decrypts for two */
+#define PERIOD ((time_t)3600) /* seconds: a key encrypts for one, and decrypts for two */
 
 struct key {
     unsigned char name[16], cipher[32], mac[32];
@@ -74,7 +74,9 @@ tls_tickets_begin(struct tls_tickets *t)
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&t->lock, &attributes);
     pthread_mutexattr_destroy(&attributes);
-    t->ready = new_key(t) && new_key(t);
+    t->ready = new_key(t);
+    if (t->ready)
+        t->ready = new_key(t); /* the one before is no row of zeros */
     return t->ready;
 }
 
@@ -145,6 +147,8 @@ use_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher
         memcpy(name, key.name, sizeof key.name);
     } else {
         result = key_to_read(t, name, &key);
+        if (result == 1 && SSL_version(ssl) >= TLS1_3_VERSION)
+            result = 2; /* a ticket is for one session: RFC 8446, C.4 */
         if (result && (EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.cipher, iv) != 1 ||
                           !set_mac(mac, &key)))
             result = -1;

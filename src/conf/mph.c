@@ -20,6 +20,9 @@ struct mph_known {
 #define VARINT_MAX  5
 #define LENGTHS_MAX ((uint64_t)2 * VARINT_MAX)
 
+/* Out of the way of lookups, which need the registers. Not cold: sums are to be computed fast. */
+#define SELDOM __attribute__((noinline))
+
 static_assert(1U << BLOCK_BITS == MPH_BLOCK, "blocks are what their sums are of");
 
 /* ---- sums ---- */
@@ -49,7 +52,7 @@ check_block(const struct mph *m, uint64_t block)
     return true;
 }
 
-static bool
+static bool SELDOM
 check_blocks(const struct mph *m, uint64_t block, uint64_t last)
 {
     for (; block <= last; block++)
@@ -183,7 +186,7 @@ mph_view(struct mph *m, struct arena *a, const uint8_t *p, size_t n, bool truste
 /* ---- entries ---- */
 
 /* The number at `*at`, which is advanced; all of it lies before `end`. */
-static bool
+static inline bool
 varint(const struct mph *m, uint64_t *at, uint64_t end, uint64_t *out)
 {
     if (*at < end && m->map.p[*at] < 0x80) {
@@ -202,7 +205,7 @@ varint(const struct mph *m, uint64_t *at, uint64_t end, uint64_t *out)
 }
 
 /* The entry at `at`, which ends before `next`. */
-static bool
+static inline bool
 entry_at(const struct mph *m, uint64_t at, struct mph_entry *out, uint64_t *next)
 {
     uint64_t end = m->header.entries_end, head, key, value;
@@ -241,7 +244,7 @@ lies_before(uint64_t at, uint64_t n, uint64_t size, uint64_t end)
 }
 
 /* Check what all lookups in shard n rely on; where everything lies is then known to be right. */
-static bool
+static bool SELDOM
 learn_shard(const struct mph *m, uint32_t n, struct mph_known *v)
 {
     uint64_t at = m->header.directory + n * sizeof(struct mph_shard), end = m->header.directory;

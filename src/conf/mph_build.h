@@ -1,7 +1,8 @@
 /*
  * conf/mph_build - write what conf/mph reads
  *
- * Owns   libcmph, which nothing but qpsmtpd-table(8) links; duplicates; the temporary files
+ * Owns   duplicates, and the temporary files of keys
+ * Uses   conf/mph_output for the file itself, conf/mph_shard for what libcmph does
  * Keep   memory does not grow with the list: entries go to the file as they come, their keys to
  *        temporary files, each of which holds a part of all hashes and is sorted alone (a quarter of
  *        a million lines, some 30 MB; more above 64 million lines). The file appears under its name

@@ -42,8 +42,7 @@ bool proxy_read(
 #define PROXY_LINES 3 /* of version 2: two that are empty, and one that is a NUL */
 
 /* proxy_begins - does this line, one of the first PROXY_LINES of a client, show that it sends a header of
- * either version? Its caller refuses: only
- * a peer that is known as a proxy is read with proxy_read(). */
+ * either version? Its caller refuses: only a peer that is known as a proxy is read with proxy_read(). */
 bool proxy_begins(struct str line);
 
 #endif

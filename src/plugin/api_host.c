@@ -1,6 +1,7 @@
 /*
- * The process that plugins live in: <qpsmtpd/host.h>
+ * The process that plugins live in: <qpsmtpd/host.h>, <qpsmtpd/clock.h>
  */
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/host.h>
 #include <qpsmtpd/tls.h>
 
@@ -9,9 +10,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "plugin/instance.h"
 #include "plugin/shared.h"
+
+int64_t
+qp_clock_ms(void)
+{
+    return clock_ms();
+}
 
 bool
 qp_serves_many(struct qp *q)

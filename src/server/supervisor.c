@@ -212,9 +212,10 @@ worth_more(struct supervisor *s)
     finished = scoreboard_finished(s->what->board) - s->pace.finished;
     s->pace.since = now;
     s->pace.finished += finished;
-    s->pace.allowed = passed > 2 * PACE_MS || finished * PACE_MS >= s->alive * (uint64_t)passed
-                          ? 0
-                          : s->alive / 2;
+    s->pace.allowed =
+        passed > INT64_C(2) * PACE_MS || finished * PACE_MS >= s->alive * (uint64_t)passed
+            ? 0
+            : s->alive / 2;
     return s->pace.allowed;
 }
 

@@ -2,7 +2,7 @@
  * load - SMTP sessions as fast as a server takes them, or so many at a time, and how long they took
  *
  *   load [-c CONNECTIONS] [-n SESSIONS | -t SECONDS] [-m MESSAGES] [-r RECIPIENTS] [-s BYTES] [-p]
- *        [-f SENDER] [-d DOMAIN] [-w SECONDS] ADDRESS PORT
+ *        [-f SENDER] [-d DOMAIN] [-w SECONDS] [-q] ADDRESS PORT
  *
  *   -c   at the same time, default 10                   -s   of a message on the wire, default 4096
  *   -n   in all, default 1000                           -p   MAIL, RCPT and DATA in one write (RFC 2920)
@@ -10,6 +10,7 @@
  *   -m   in one session, default 1                      -d   recipients are user1, user2 ... @DOMAIN,
  *   -r   of a message, default 1                             default example.test
  *   -w   nothing happens for so long: give up, default 30
+ *   -q   close our direction after QUIT: some servers wait for that
  *
  * One thread, epoll. Prints one line of key=value: sessions and messages a second, and how long a session
  * took from connect to the answer to QUIT. Any other reply than the one that is expected, an early end or
@@ -49,7 +50,7 @@ struct text {
 struct options {
     long connections, sessions, messages, recipients, size;
     double seconds, patience;
-    bool pipelining;
+    bool pipelining, half_close;
     const char *sender, *domain;
 };
 
@@ -280,7 +281,9 @@ enter(struct load *l, struct connection *c, enum step step)
         return true;
     c->out = say.p;
     c->out_n = say.n;
-    return send_pending(l, c);
+    if (!send_pending(l, c))
+        return false;
+    return step != QUIT || !l->o.half_close || shutdown(c->fd, SHUT_WR) == 0;
 }
 
 static bool
@@ -441,7 +444,7 @@ read_options(struct options *o, int argc, char *argv[])
 {
     int c;
 
-    while ((c = getopt(argc, argv, "c:n:t:m:r:s:pf:d:w:")) != -1)
+    while ((c = getopt(argc, argv, "c:n:t:m:r:s:pf:d:w:q")) != -1)
         switch (c) {
         case 'c':
             o->connections = (long)number(optarg, 1, 100000);
@@ -469,6 +472,9 @@ read_options(struct options *o, int argc, char *argv[])
             break;
         case 'd':
             o->domain = optarg;
+            break;
+        case 'q':
+            o->half_close = true;
             break;
         case 'w':
             o->patience = number(optarg, 1, 3600);

@@ -1,4 +1,4 @@
-# Every plugin has a manual page without a fault, a test, and a place in the sample configuration.
+# Every plugin has a manual page without a fault, a test, and a place in README and the sample configuration.
 use strict;
 use warnings;
 
@@ -15,7 +15,12 @@ find({no_chdir => 1, wanted => sub {
     $sample .= "\n" . <$fh>;
 }}, grep { -d } 'config.sample');
 
+open my $fh, '<', 'README' or die "README: $!";
+my $readme = do { local $/; <$fh> };
+
 for my $plugin (sort @plugins) {
+    # That one lets everybody in: it serves the tests.
+    like $readme, qr{^    \Q$plugin\E {2,}\S}m, "README shows $plugin" if $plugin ne 'auth/authnull';
     ok -e "t/plugin/$plugin.t", "t/plugin/$plugin.t exists";
     like $sample, qr{(?<![\w/-])\Q$plugin\E(?![\w/-])}, "config.sample shows $plugin";
     ok -e "plugins/$plugin.7", "plugins/$plugin.7 exists" or next;

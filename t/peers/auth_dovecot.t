@@ -1,77 +1,49 @@
 # The plugins auth/dovecot and auth/auth_imap against Dovecot, auth/auth_checkpassword against checkpw.
-# Nothing is installed (.ci/unpack). Dovecot has paths in /usr compiled in: in a mount namespace of its own its
-# files lie over /usr. It runs without any privilege, as nobody where the test is root.
+# Nothing is installed (.ci/unpack).
 use strict;
 use warnings;
 
 use MIME::Base64 qw(encode_base64);
-use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
+use Qpsmtpd::Dovecot;
 use Qpsmtpd::Test qw(free_port slurp wait_for);
 
-my ($dovecot, $checkpw) = split /\n/, `.ci/unpack dovecot-imapd checkpw`;
-die ".ci/unpack dovecot-imapd checkpw has failed\n" if $? || !defined $checkpw;
+my ($checkpw) = split /\n/, `.ci/unpack checkpw`;
+die ".ci/unpack checkpw has failed\n" if $? || !defined $checkpw;
 
 my $t = Qpsmtpd::Test->new(config => {auth_failure_delay => 0, max_auth_failures => 0}, loglevel => 7);
 
 # ---- Dovecot ---------------------------------------------------------------------------------------
 
-my ($user, $uid, $gid) = $< ? ((getpwuid $<)[0], $<, $( + 0) : (getpwnam 'nobody')[0, 2, 3];
-my $group = getgrgid $gid;
-my $home = File::Temp->newdir("qpsmtpd-dovecot-XXXXXX", TMPDIR => 1, CLEANUP => !$ENV{KEEP});
+my $dovecot = Qpsmtpd::Dovecot->new($t, 'dovecot-imapd') or plan skip_all => $Qpsmtpd::Dovecot::why;
 my $port = free_port();
 my $odd = "gr\xc3\xbcn \"\\{5} %09";
 
-# write - a file of his
-sub write_file {
-    my ($name, $content) = @_;
-
-    open my $fh, '>', "$home/$name" or die "$home/$name: $!";
-    print $fh $content;
-    close $fh;
-    chmod 0600, "$home/$name";
-    chown $uid, $gid, "$home/$name";
-}
-
-mkdir "$home/$_" for qw(run state mail);
-chown $uid, $gid, "$home", map { "$home/$_" } qw(run state mail);
-chmod 0755, "$home", "$home/run";
-write_file('users-', <<"END");
+$dovecot->file('users-', <<"END");
 joe:{PLAIN}good_pass::::::
 odd:{PLAIN}${odd}::::::
 near:{PLAIN}good_pass::::::allow_nets=192.0.2.0/24
 locked:{PLAIN}good_pass::::::nologin
 END
-write_file('users-ours.test', "joe\@ours.test:{PLAIN}other_pass::::::\n");
-write_file('users-broken.test', '');
-chmod 0, "$home/users-broken.test";
-write_file('dovecot.conf', <<"END");
-base_dir = $home/run
-state_dir = $home/state
-log_path = $home/log
-default_internal_user = $user
-default_internal_group = $group
-default_login_user = $user
-listen = 127.0.0.1
+$dovecot->file('users-ours.test', "joe\@ours.test:{PLAIN}other_pass::::::\n");
+chmod 0, $dovecot->file('users-broken.test', '');
+my $socket = $dovecot->home . '/run/auth-client';
+$dovecot->start(<<"END", sub { -S $socket && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
 protocols = imap
 ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain
 auth_failure_delay = 1 secs
 auth_debug = yes
-mail_location = maildir:$home/mail/%u
-first_valid_uid = 1
+mail_location = maildir:HOME/mail/%u
 passdb {
   driver = passwd-file
-  args = scheme=PLAIN $home/users-%d
+  args = scheme=PLAIN HOME/users-%d
 }
 userdb {
   driver = static
-  args = uid=$uid gid=$gid home=$home/mail/%u
-}
-service anvil {
-  chroot =
+  args = uid=UID gid=GID home=HOME/mail/%u
 }
 service imap-login {
   chroot =
@@ -82,38 +54,12 @@ service imap-login {
     port = 0
   }
 }
-service stats {
-  chroot =
-}
 service auth {
   unix_listener auth-client {
     mode = 0666
   }
 }
 END
-
-# private - a command that runs the rest of its words there
-my $mount = "mount -t overlay overlay -o lowerdir='$dovecot/usr':/usr /usr";
-my @private = $< ? (qw(unshare --map-root-user --mount sh -c), "$mount && exec unshare --user --map-user=$uid --map-group=$gid \"\$@\"", 'sh')
-    : (qw(unshare --mount sh -c), "$mount && exec setpriv --reuid=$uid --regid=$gid --clear-groups \"\$@\"", 'sh');
-my ($possible, $why) = $t->run(@private, qw(dovecot --version));
-plan skip_all => "Dovecot cannot have its own /usr here: $why" if $possible;
-
-my $pid = fork;
-die "fork: $!" unless defined $pid;
-if ($pid == 0) {
-    exec @private, qw(dovecot -F -c), "$home/dovecot.conf" or POSIX::_exit(127);
-}
-END {
-    local $?;
-    if ($pid) {
-        kill TERM => $pid;
-        waitpid $pid, 0;
-    }
-}
-my $socket = "$home/run/auth-client";
-ok eval { wait_for(sub { -S $socket && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) }, 20, 'Dovecot'); 1 },
-    'Dovecot runs' or BAIL_OUT(slurp("$home/log") // 'it has not even a log');
 
 # ---- clients ---------------------------------------------------------------------------------------
 
@@ -136,7 +82,7 @@ my $seen = 0;
 sub log_tells {
     my ($pattern) = @_;
 
-    return eval { wait_for(sub { substr(slurp("$home/log"), $seen) =~ $pattern }, 5, $pattern) } ? $seen = -s "$home/log" : 0;
+    return eval { wait_for(sub { substr($dovecot->log, $seen) =~ $pattern }, 5, $pattern) } ? $seen = length $dovecot->log : 0;
 }
 
 my %plugin = (
@@ -165,9 +111,9 @@ for my $plugin (sort keys %plugin) {
 
 my $auth = "auth/dovecot $socket";
 like reply($auth, 'PLAIN', 'near', 'good_pass', TCPREMOTEIP => '192.0.2.7'), qr/^235 /, 'Dovecot knows the client, who may';
-ok log_tells(qr/passwd-file\(near,192\.0\.2\.7\): allow_nets: Matching/), 'as its log says' or diag slurp("$home/log");
+ok log_tells(qr/passwd-file\(near,192\.0\.2\.7\): allow_nets: Matching/), 'as its log says' or diag $dovecot->log;
 like reply($auth, 'PLAIN', 'near', 'good_pass', TCPREMOTEIP => '198.51.100.7'), qr/^535 /, 'or may not';
-unlike slurp("$home/log"), qr/BUG|Error: .*(?:invalid|unknown) (?:command|param)/, 'Dovecot has nothing to complain of';
+unlike $dovecot->log, qr/BUG|Error: .*(?:invalid|unknown) (?:command|param)/, 'Dovecot has nothing to complain of';
 
 # Many in a row: each is a connection of its own.
 $t->config(plugins => $auth);
@@ -182,9 +128,7 @@ for (1 .. 100) {
 is $passed, 100, 'a hundred clients are let in';
 is $server->stop, 0, 'the server ends well';
 
-kill TERM => $pid;
-waitpid $pid, 0;
-$pid = 0;
+$dovecot->stop;
 for my $plugin (sort keys %plugin) {
     is reply($plugin, 'PLAIN', 'joe', 'good_pass'), '454 Temporary authentication failure', "$plugin, and Dovecot has ended";
 }

@@ -1,19 +1,17 @@
 # queue/smtp-forward and queue/lmtp against the Postfix and the Dovecot of Debian, with TLS and AUTH. Both are
-# unpacked, not installed (.ci/unpack), and run in namespaces of their own: Dovecot, which has paths in /usr
-# compiled in, finds its files over /usr. Dovecot knows the users, Postfix asks it for them, too.
+# unpacked, not installed (.ci/unpack), and run in namespaces of their own. Dovecot knows the users, Postfix asks
+# it for them, too.
 use strict;
 use warnings;
 
-use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 
+use Qpsmtpd::Dovecot;
 use Qpsmtpd::Postfix;
 use Qpsmtpd::Test qw(free_port peak_memory sanitized slurp wait_for);
 
 plan skip_all => 'only root can give them users and a mount of their own' if $> != 0;
-my ($dovecot) = split /\n/, `.ci/unpack dovecot-lmtpd`;
-die ".ci/unpack dovecot-lmtpd has failed\n" if $? || !defined $dovecot;
 
 my $t = Qpsmtpd::Test->new(config => {rcpthosts => 'example.test', 'me-auth-results' => 'none'}, loglevel => 6);
 my $dir = $t->dir;
@@ -22,58 +20,29 @@ system('plugins/tls_cert', $dir, 'localhost') == 0 or die 'tls_cert has failed';
 
 # ---- Dovecot ---------------------------------------------------------------------------------------
 
-my ($uid, $gid) = (getpwnam 'nobody')[2, 3];
-my $group = getgrgid $gid;
-my $home = File::Temp->newdir('qpsmtpd-dovecot-XXXXXX', TMPDIR => 1, CLEANUP => !$ENV{KEEP});
+my $dovecot = Qpsmtpd::Dovecot->new($t, 'dovecot-lmtpd') or plan skip_all => $Qpsmtpd::Dovecot::why;
+my $home = $dovecot->home;
 
-# write_file - a file of his
-sub write_file {
-    my ($name, $content) = @_;
-
-    open my $fh, '>', "$home/$name" or die "$home/$name: $!";
-    print $fh $content;
-    close $fh;
-    chmod 0600, "$home/$name";
-    chown $uid, $gid, "$home/$name";
-}
-
-mkdir "$home/$_" for qw(run state mail);
-chown $uid, $gid, "$home", map { "$home/$_" } qw(run state mail);
-chmod 0755, "$home", "$home/run";
-write_file('crt', slurp("$dir/ssl/qpsmtpd-server.crt"));
-write_file('key', slurp("$dir/ssl/qpsmtpd-server.key"));
-write_file('users', join '', map { "$_\@example.test:{PLAIN}pass word::::::\n" } qw(ann bob joe full));
-write_file('dovecot.conf', <<"END");
-base_dir = $home/run
-state_dir = $home/state
-log_path = $home/log
-default_internal_user = nobody
-default_internal_group = $group
-default_login_user = nobody
-listen = 127.0.0.1
+$dovecot->file('crt', slurp("$dir/ssl/qpsmtpd-server.crt"));
+$dovecot->file('key', slurp("$dir/ssl/qpsmtpd-server.key"));
+$dovecot->file('users', join '', map { "$_\@example.test:{PLAIN}pass word::::::\n" } qw(ann bob joe full));
+$dovecot->start(<<"END", sub { -S "$home/run/lmtp" && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $lmtp) });
 protocols = lmtp
 ssl = yes
-ssl_cert = <$home/crt
-ssl_key = <$home/key
+ssl_cert = <HOME/crt
+ssl_key = <HOME/key
 auth_mechanisms = plain login cram-md5 scram-sha-256
-mail_location = maildir:$home/mail/%n
-mail_plugin_dir = $dovecot/usr/lib/dovecot/modules
-first_valid_uid = 1
+mail_location = maildir:HOME/mail/%n
+mail_plugin_dir = PACKAGE/usr/lib/dovecot/modules
 lmtp_rcpt_check_quota = no
 passdb {
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u $home/users
+  args = scheme=PLAIN username_format=%u HOME/users
 }
 userdb {
   driver = passwd-file
-  args = username_format=%u $home/users
-  override_fields = uid=$uid gid=$gid home=$home/mail/%n
-}
-service anvil {
-  chroot =
-}
-service stats {
-  chroot =
+  args = username_format=%u HOME/users
+  override_fields = uid=UID gid=GID home=HOME/mail/%n
 }
 service lmtp {
   user = nobody
@@ -90,17 +59,6 @@ service auth {
   }
 }
 END
-
-my @private = (qw(unshare --mount sh -c),
-    "mount -t overlay overlay -o lowerdir='$dovecot/usr':/usr /usr && exec setpriv --reuid=$uid --regid=$gid --clear-groups \"\$@\"", 'sh');
-my ($possible, $no) = $t->run(@private, qw(dovecot --version));
-plan skip_all => "Dovecot cannot have its own /usr here: $no" if $possible;
-open my $null, '+<', '/dev/null' or die "/dev/null: $!";
-my $dovecot_process = $t->spawn(command => ['/usr/bin/env', @private, qw(dovecot -F -c), "$home/dovecot.conf"],
-    env => $t->environment, in => $null, out => $null, err => $null);
-sub dovecot_log { return slurp("$home/log") // '' }
-wait_for(sub { -S "$home/run/lmtp" && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $lmtp) }, 20, 'Dovecot')
-    or die dovecot_log();
 
 # in_mailbox - the messages that a user has got, without what Dovecot puts on top
 sub in_mailbox {
@@ -223,7 +181,7 @@ for my $line ("$home/run/lmtp", "127.0.0.1 $lmtp", "localhost:$lmtp $tls") {
     for my $name (sort keys %message) {
         empty_mailboxes();
         like $d->deliver('a@client.test', ['ann@example.test', 'bob@example.test'], $message{$name}), qr/^250 Queued! <ann\@example\.test> \S+ Saved$/,
-            "Dovecot, $line, $name" or diag $d->log, dovecot_log();
+            "Dovecot, $line, $name" or diag $d->log, $dovecot->log;
         is_deeply [map { [in_mailbox($_)] } qw(ann bob)], [([$message{$name}]) x 2], '... arrives, every byte, once each';
     }
 }
@@ -240,7 +198,7 @@ chmod 0500, "$home/mail/full", glob "$home/mail/full/*";
 like $d->deliver('a@client.test', ['ann@example.test', 'full@example.test'], "Subject: x\n\nx\n"),
     qr/^(4\d\d)-.*\n\1 accepted for 1 of 2 recipients, not for <full\@example\.test>$/s, 'one mailbox takes it, one does not: 4xx';
 is scalar(in_mailbox('ann')), 1, '... the first has it';
-$dovecot_process->kill_all;
+$dovecot->stop;
 forwards("queue/lmtp 127.0.0.1 $lmtp");
 is $t->dialogue->deliver('a@client.test', 'ann@example.test', "Subject: x\n\nx\n"), '451 Unable to queue message (connect: Connection refused)', 'Dovecot is gone';
 

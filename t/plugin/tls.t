@@ -177,7 +177,9 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
     my $session = $t->dir . "/session.$version";
     like s_client($tls_port, $version, '-sess_out', $session), qr/^New, /m, "$version: a session";
     for my $n (1 .. 4) {
-        like s_client($tls_port, $version, '-sess_in', $session), qr/^Reused, /m, 'is resumed by whatever child';
+        my $said = s_client($tls_port, $version, '-sess_in', $session);
+        like $said, qr/^Reused, /m, 'is resumed by whatever child';
+        like $said, qr/New Session Ticket arrived/, 'and has another ticket for the next time (RFC 8446, C.4)' if $version eq 'TLSv1_3';
         next unless $n == 2;
         my $loaded = () = $server->log =~ /loaded anew/g;
         $server->hup;
@@ -186,6 +188,16 @@ for my $version ('TLSv1_2', 'TLSv1_3') {
     like s_client($server->port, $version, '-sess_in', $session, '-starttls', 'smtp'), qr/^New, /m, 'but not at another port';
 }
 like $server->log, qr/tls established: .* resumed=1 /, 'the log tells';
+
+# Who is asked for a certificate from now on cannot do without by a session of before.
+$t->config(plugins => join "\n", 'tls client_cert require', @plugins);
+my $loaded = () = $server->log =~ /loaded anew/g;
+$server->hup;
+wait_for(sub { (() = $server->log =~ /loaded anew/g) > $loaded }, 20, 'SIGHUP');
+for my $version ('TLSv1_2', 'TLSv1_3') {
+    my $refused = sub { s_client($tls_port, $version, '-sess_in', $t->dir . "/session.$version") !~ /^250 |^Reused, /m };
+    ok eval { wait_for($refused, 20, 'a refusal'); 1 }, "$version: a session without a certificate is not resumed where one is required";
+}
 $server->stop;
 
 # ---- certificates by name (SNI) ----
@@ -209,14 +221,19 @@ my %rsa = (SSL_version => 'TLSv1_2', SSL_cipher_list => 'ECDHE-RSA-AES128-GCM-SH
 my $serve = {prefork => $t->prefork(qw(--children 2 --idle-children 1))};
 $serve->{tcpserver} = $t->tcpserver;
 for my $program (sort keys %$serve) {
+    my @told;
     for my $name (@names) {
         $d = $serve->{$program}->connect;
         $d->say('EHLO client.test');
         my $good = starttls($d, SSL_hostname => $name, %rsa);
         ok $good, "$program: " . substr($name, 0, 30) . ': the handshake' or diag $d->{tls_error};
         is $good && $d->certificate, $shown{$name} ? certificate_of($shown{$name}) : $ours, '... with the right certificate';
+        my $noted = $name eq $names[-1] || $name =~ m{[/]|^[._]|a{255}} ? '-' : lc $name;
+        push @told, $good ? $noted : ();
         $d->hangup;
     }
+    wait_for(sub { @told == (() = $serve->{$program}->log =~ /tls established/g) }, 20, 'the log');
+    is_deeply [$serve->{$program}->log =~ /tls established: .* name=(\S+) resumed/g], \@told, "$program: the log has the names that are names";
 }
 
 # ---- a process that serves one client loads OpenSSL when it is asked for ----
@@ -243,6 +260,12 @@ $d = $t->dialogue;
 $d->say('EHLO client.test');
 is $d->say('STARTTLS'), '454 TLS not available due to temporary reason', 'a key that cannot be used: 454';
 like $d->say('NOOP'), qr/^250/, 'and the session goes on';
+$d->quit;
+$t->config(tls_protocols => 'TLSv9');
+$d = $t->dialogue;
+$d->say('EHLO client.test');
+like $d->say('STARTTLS'), qr/^454 /, 'so does a configuration that is wrong';
+like $d->log, qr/tls_protocols:1: "TLSv9" is no protocol/, 'and the log has file and line';
 $d->quit;
 
 # ---- a handshake that never ends ----
@@ -275,13 +298,15 @@ is shown(), $old, 'one without its key is refused by name, the old one goes on';
 $t->config('ssl/qpsmtpd-server.ecdsa.key' => $file{'qpsmtpd-server.ecdsa.key'});
 $server->hup;
 $server->wait_log(qr/loaded anew/);
-is shown(), certificate_of($new->dir . '/config/ssl/qpsmtpd-server.ecdsa.crt'), 'SIGHUP brings the new one';
+my $newer = certificate_of($new->dir . '/config/ssl/qpsmtpd-server.ecdsa.crt');
+# A child of before may still take the next client.
+ok eval { wait_for(sub { shown() eq $newer }, 20, 'the new one'); 1 }, 'SIGHUP brings the new one';
 $server->stop;
 
 # ---- a key of root's ----
 
 SKIP: {
-    skip 'only root can give up rights', 3 if $> != 0;
+    skip 'only root can give up rights', 7 if $> != 0;
     $t = fresh('tls');
     my $dir = $t->dir;
     $t->config(plugins => "tls\nqueue/discard\n");
@@ -299,11 +324,35 @@ SKIP: {
     }
     $server->hup;
     $server->wait_log(qr/loaded anew/);
-    isnt shown(), $before, 'and the next one after SIGHUP';
+    ok eval { wait_for(sub { shown() eq $newer }, 20, 'the next one'); 1 }, 'and the next one after SIGHUP';
+    # Also the list of those who issue certificates.
+    $t->config(plugins => "tls client_cert require\nqueue/discard\n");
+    my $loaded = () = $server->log =~ /loaded anew/g;
+    $server->hup;
+    ok eval { wait_for(sub { (() = $server->log =~ /loaded anew/g) > $loaded }, 20, 'SIGHUP'); 1 }, 'the authority is read as well' or diag $server->log;
     chmod 0777, "$dir/config/ssl";
     $server->hup;
     $server->wait_log(qr/reload failed.*Permission denied/);
     pass 'but not from a directory where everybody writes';
+    chmod 0700, "$dir/config/ssl";
+
+    # A file that is named may lie elsewhere, but others cannot have put another one there.
+    mkdir "$dir/keys", 0755;
+    rename "$dir/config/ssl/qpsmtpd-server.key", "$dir/keys/one.key";
+    $t->config(plugins => "tls ssl/qpsmtpd-server.crt $dir/keys/one.key\nqueue/discard\n");
+    $loaded = () = $server->log =~ /loaded anew/g;
+    $server->hup;
+    ok eval { wait_for(sub { (() = $server->log =~ /loaded anew/g) > $loaded }, 20, 'SIGHUP'); 1 }, 'a key that is named' or diag $server->log;
+    my $failed = () = $server->log =~ /reload failed/g;
+    chown +(getpwnam 'nobody')[2, 3], "$dir/keys";
+    $server->hup;
+    ok eval { wait_for(sub { (() = $server->log =~ /reload failed/g) > $failed }, 20, 'a refusal'); 1 }, 'in a directory of somebody else it is not read';
+    $failed = () = $server->log =~ /reload failed/g;
+    mkdir "$dir/own", 0755;
+    symlink "$dir/keys/one.key", "$dir/own/one.key";
+    $t->config(plugins => "tls ssl/qpsmtpd-server.crt $dir/own/one.key\nqueue/discard\n");
+    $server->hup;
+    ok eval { wait_for(sub { (() = $server->log =~ /reload failed/g) > $failed }, 20, 'a refusal'); 1 }, 'nor by way of a link';
     $server->stop;
 }
 

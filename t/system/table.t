@@ -5,7 +5,7 @@ use warnings;
 
 use File::Copy qw(copy);
 use Test::More;
-use Qpsmtpd::Test qw(slurp wait_for);
+use Qpsmtpd::Test qw(sanitized slurp wait_for);
 
 my $t = Qpsmtpd::Test->new(plugins => ['check_relay', 'check_badmailfrom', 'rcpt_ok']);
 my $config = $t->dir . '/config';
@@ -86,6 +86,20 @@ is((table('-t', 'rcpthosts.mph', 'one.test.'))[0], 0, 'so is presence; with the 
 ($status, $out) = table('-s', 'rcpthosts');
 like $out, qr/^kind: domain\nkeys: 2\nrepeated lines: 1\n.*^state: sound$/ms, 'statistics';
 is_deeply [glob "$config/rcpthosts.mph?*"], [], 'nothing else is left in the directory';
+
+# Memory does not grow with the list. TEST_SLOW=10 TABLE_LINES=10000000 wants one GB of room.
+{
+    my $n = $ENV{TABLE_LINES} || 300_000;
+    open my $fh, '>', "$config/long" or die "long: $!";
+    print $fh "host$_.example.com value $_\n" for 1 .. $n;
+    close $fh or die "long: $!";
+    my ($mib) = compile('-k', 'domain', 'long') =~ /^long\.mph: $n keys, 0 repeated lines, .* (\d+) MiB of memory$/;
+    ok $mib && ($mib < 48 || sanitized()), "$n lines" or diag $mib;
+    ($status, $out) = table('-t', 'long', map { "host$_.example.com" } 1, $n, 0, $n + 1);
+    is $out, "host1.example.com: found: value 1\nhost$n.example.com: found: value $n\n"
+        . "host0.example.com: absent\nhost@{[$n + 1]}.example.com: absent\n", 'the first, the last, and no others';
+    unlink glob "$config/long*";
+}
 
 chmod 0640, "$config/rcpthosts";
 compile('-o', 'elsewhere', 'rcpthosts');

@@ -2,15 +2,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <time.h>
+
+#include <qpsmtpd/clock.h>
 
 int64_t
 limit_left(int64_t deadline)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return deadline - ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    return deadline - qp_clock_ms();
 }
 
 /* false: not in time, with an errno that nobody takes for "try again" */

@@ -167,7 +167,7 @@ await_result(const struct link *l, int64_t deadline, const char **why)
         if (unsent == 0 && !l->is_busy(l->conn))
             return l->get_result(l->conn);
         if (!turn(l, unsent > 0, deadline)) {
-            *why = wait_now() >= deadline ? "no answer in time" : NULL;
+            *why = qp_clock_ms() >= deadline ? "no answer in time" : NULL;
             return NULL;
         }
     }

@@ -9,17 +9,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
-#include <time.h>
 
-/* wait_now - milliseconds since some fixed moment; never goes back */
-static inline int64_t
-wait_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+#include <qpsmtpd/clock.h>
 
 /* wait_socket - which of the events have come; 0: none before the deadline. A socket that is ready
  * after it comes too late as well. */
@@ -29,7 +20,7 @@ wait_socket(int fd, short events, int64_t deadline)
     struct pollfd p = {.fd = fd, .events = events};
 
     for (;;) {
-        int64_t left = deadline - wait_now();
+        int64_t left = deadline - qp_clock_ms();
         int ready = left > 0 ? poll(&p, 1, (int)left) : 0;
 
         if (ready > 0)

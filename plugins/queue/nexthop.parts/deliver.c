@@ -278,7 +278,7 @@ static bool
 read_verdict(struct delivery *d)
 {
     bool lmtp = d->conf->protocol == NEXTHOP_LMTP;
-    int64_t end = wire_now() + d->conf->time.end;
+    int64_t end = qp_clock_ms() + d->conf->time.end;
     size_t n = lmtp ? d->recipients : 1;
     struct peer *p = d->peer;
     bool good = true;
@@ -289,7 +289,7 @@ read_verdict(struct delivery *d)
         const char *name = qp_rcpt(d->q, i)->format;
         enum tally_class class = TALLY_SOFT;
 
-        good = good && peer_read(p, "dot", end - wire_now());
+        good = good && peer_read(p, "dot", end - qp_clock_ms());
         if (good && !tally_class(&p->reply, &class))
             good = peer_fault_reply(p, "dot");
         if (good)

@@ -144,8 +144,8 @@ try_peer(struct qp *q, const struct nexthop *n, struct peer *p, const struct tex
         note_success(q, p);
     else
         note_failure(q, p);
-    p->down_until = p->result.kind == RESULT_LOST ? wire_now() + n->conf.time.down : 0;
-    p->idle_since = wire_now();
+    p->down_until = p->result.kind == RESULT_LOST ? qp_clock_ms() + n->conf.time.down : 0;
+    p->idle_since = qp_clock_ms();
     if (!good || p->messages >= n->conf.reuse || n->conf.time.idle == 0)
         peer_close(p, good);
     return &p->result;
@@ -157,7 +157,7 @@ static const struct result *
 try_all(struct qp *q, const struct nexthop *n, const struct text_survey *survey)
 {
     static const struct result nothing = {.kind = RESULT_LOST, .code = 451, .step = "connect"};
-    int64_t start = wire_now(), end = start + n->conf.time.total;
+    int64_t start = qp_clock_ms(), end = start + n->conf.time.total;
     const struct result *r = &nothing;
     unsigned down = 0;
 
@@ -166,7 +166,7 @@ try_all(struct qp *q, const struct nexthop *n, const struct text_survey *survey)
             down |= 1U << i;
     for (unsigned last = 0; last < 2; last++)
         for (size_t i = 0; i < n->conf.hops; i++) {
-            if ((down >> i & 1) != last || (r != &nothing && wire_now() >= end))
+            if ((down >> i & 1) != last || (r != &nothing && qp_clock_ms() >= end))
                 continue;
             r = try_peer(q, n, &n->peer[i], survey, end);
             if (r->kind != RESULT_LOST)

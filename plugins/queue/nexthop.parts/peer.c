@@ -47,7 +47,7 @@ peer_put(struct peer *p, const char *step, const char *line, int64_t timeout_ms)
 static bool
 read_reply(struct peer *p, const char *step, int64_t timeout_ms, void (*line)(struct peer *p))
 {
-    int64_t end = wire_now() + timeout_ms;
+    int64_t end = qp_clock_ms() + timeout_ms;
     struct wire *w = &p->wire;
     enum reply_status status;
 
@@ -55,7 +55,7 @@ read_reply(struct peer *p, const char *step, int64_t timeout_ms, void (*line)(st
     do {
         size_t taken;
 
-        if (!wire_read(w, end - wire_now()))
+        if (!wire_read(w, end - qp_clock_ms()))
             return wire_fault(p, step);
         status = reply_feed(&p->reply, w->in + w->in_at, w->in_n - w->in_at, &taken);
         w->in_at += taken;
@@ -165,7 +165,7 @@ wants_tls(const struct peer *p, const struct nexthop_conf *c)
     if (c->tls == NEXTHOP_TLS_OFF || p->hop->path[0])
         return false;
     return c->tls > NEXTHOP_TLS_MAY || (p->capabilities & PEER_STARTTLS && !wire_local(&p->wire) &&
-                                           wire_now() >= p->plain_until);
+                                           qp_clock_ms() >= p->plain_until);
 }
 
 static bool
@@ -201,7 +201,7 @@ connect_peer(struct peer *p, const struct peer_world *w, const char *me)
         return true;
     if (w->conf->tls != NEXTHOP_TLS_MAY)
         return false;
-    p->plain_until = wire_now() + PLAIN_MS;
+    p->plain_until = qp_clock_ms() + PLAIN_MS;
     wire_close(&p->wire);
     return greet(p, w->conf, me);
 }
@@ -312,8 +312,9 @@ is_same_client(const struct peer *p, const struct client *client)
 static bool
 usable(struct peer *p, const struct nexthop_conf *c, const struct client *client)
 {
-    return p->messages > 0 && p->messages < c->reuse && wire_now() - p->idle_since < c->time.idle &&
-           is_same_client(p, client) && wire_quiet(&p->wire);
+    return p->messages > 0 && p->messages < c->reuse &&
+           qp_clock_ms() - p->idle_since < c->time.idle && is_same_client(p, client) &&
+           wire_quiet(&p->wire);
 }
 
 bool

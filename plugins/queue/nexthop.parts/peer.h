@@ -59,7 +59,7 @@ struct peer {
     const struct sasl_credentials *login;
     struct reply reply;   /* the last one that was read */
     struct result result; /* what went wrong, after a false */
-    int64_t down_until;   /* second choice until then (wire_now) */
+    int64_t down_until;   /* second choice until then (qp_clock_ms) */
     int64_t plain_until;  /* its TLS does not work: `may` does without until then */
 
     /* of the connection */

@@ -15,15 +15,6 @@
 
 #define KEEP_ADDRESSES_MS 60000 /* then the name is looked up again */
 
-int64_t
-wire_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static bool
 fail(struct wire *w, const char *why)
 {
@@ -34,7 +25,7 @@ fail(struct wire *w, const char *why)
 static int64_t
 deadline(const struct wire *w, int64_t timeout_ms)
 {
-    int64_t end = wire_now() + timeout_ms;
+    int64_t end = qp_clock_ms() + timeout_ms;
 
     return end < w->end ? end : w->end;
 }
@@ -46,7 +37,7 @@ wait_for(struct wire *w, short events, int64_t end)
     struct pollfd p = {.fd = w->fd, .events = events};
 
     for (;;) {
-        int64_t left = end - wire_now();
+        int64_t left = end - qp_clock_ms();
         int ready;
 
         if (left <= 0)
@@ -65,7 +56,7 @@ static void
 keep_addresses(struct wire_place *place, const struct addrinfo *list)
 {
     place->n = 0;
-    place->asked = wire_now();
+    place->asked = qp_clock_ms();
     for (; list && place->n < WIRE_ADDRESSES; list = list->ai_next) {
         if (list->ai_addrlen > sizeof place->address[0])
             continue;
@@ -117,7 +108,7 @@ ask(struct wire *w, struct wire_place *place, const struct hop *hop, int64_t end
         return fail(w, wrong);
     while ((result = gai_error(&l->request)) == EAI_INPROGRESS) {
         const struct gaicb *list[] = {&l->request};
-        int64_t left = end - wire_now();
+        int64_t left = end - qp_clock_ms();
         struct timespec t = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
 
         if (left <= 0)
@@ -150,7 +141,7 @@ locate(struct wire *w, const struct hop *hop, struct wire_place *place, int64_t 
     struct addrinfo *list;
     char port[6];
 
-    if (place->n && wire_now() - place->asked < KEEP_ADDRESSES_MS)
+    if (place->n && qp_clock_ms() - place->asked < KEEP_ADDRESSES_MS)
         return true;
     snprintf(port, sizeof port, "%u", hop->port);
     if (getaddrinfo(hop->host, port, &hints, &list) == 0) { /* an address: that asks nobody */

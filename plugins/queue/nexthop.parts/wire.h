@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include <qpsmtpd/clock.h>
+
 #include "hop.h"
 #include "tls.h"
 
@@ -37,14 +39,11 @@ struct wire_place {
 struct wire {
     int fd; /* -1: closed */
     struct tls tls;
-    int64_t end;            /* no wait goes beyond this moment (wire_now); WIRE_NEVER */
+    int64_t end;            /* no wait goes beyond this moment (qp_clock_ms); WIRE_NEVER */
     char why[WIRE_WHY_MAX]; /* what failed last */
     size_t in_at, in_n, out_n;
     char in[4096], out[16384];
 };
-
-/* wire_now - milliseconds of the monotonic clock */
-int64_t wire_now(void);
 
 /* All of these: false, and w->why, when it failed or took longer than timeout_ms. A wire that failed
  * is good for wire_close() only. */

@@ -6,25 +6,16 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <qpsmtpd/body.h>
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/process.h>
 
 #define BLOCK          65536
 #define BLOCKS_AT_ONCE 16
 #define LINE_MAX_SHOWN 200
-
-int64_t
-program_clock(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void
 close_fd(int *fd)
@@ -62,7 +53,7 @@ listen_now(struct program *p)
 static int
 left(int64_t then)
 {
-    int64_t ms = then - program_clock();
+    int64_t ms = then - qp_clock_ms();
 
     return ms <= 0 ? 0 : ms > 3600000 ? 3600000 : (int)ms;
 }
@@ -73,7 +64,7 @@ void
 program_adopt(struct program *p, pid_t pid, int out, int64_t step_ms, int64_t total_ms)
 {
     *p = (struct program){.pid = pid, .in = -1, .out = out, .step_ms = step_ms};
-    p->deadline = program_clock() + total_ms;
+    p->deadline = qp_clock_ms() + total_ms;
     if (out >= 0)
         fcntl(out, F_SETFL, O_NONBLOCK); /* ours alone: the program's end still blocks */
 }
@@ -112,7 +103,7 @@ program_start(
 static bool
 wait_writable(struct program *p, int fd)
 {
-    int64_t step = program_clock() + p->step_ms, until = step < p->deadline ? step : p->deadline;
+    int64_t step = qp_clock_ms() + p->step_ms, until = step < p->deadline ? step : p->deadline;
 
     for (;;) {
         struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = p->out, .events = POLLIN}};

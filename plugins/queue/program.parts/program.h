@@ -25,13 +25,10 @@ struct program {
     int in;           /* our end of the pipe that is its descriptor 0; -1: none, or closed */
     int out;          /* our end of the pipe that it speaks to; -1: none, or closed */
     int64_t step_ms;  /* so long it may be without progress while it is written to */
-    int64_t deadline; /* program_clock() when it has to have ended */
+    int64_t deadline; /* qp_clock_ms() when it has to have ended */
     size_t n;
     char output[PROGRAM_OUTPUT + 1]; /* the first that it said, n bytes of any kind and a NUL */
 };
-
-/* program_clock - milliseconds of the monotonic clock */
-int64_t program_clock(void);
 
 /*
  * program_start - start it; its descriptors 1 and 2 are both its output

@@ -6,21 +6,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <qpsmtpd/clock.h>
 #include <qpsmtpd/process.h>
 
 #define TOO_LONG "it took too long"
-
-static int64_t
-now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Until the program has closed its end; false: the time is over, or the pipe cannot be read. */
 static bool
@@ -31,7 +22,7 @@ read_output(int fd, int64_t deadline, char *out)
     size_t n = 0;
 
     for (;;) {
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - qp_clock_ms();
         bool full = n == OUTPUT_MAX;
         ssize_t got;
 
@@ -90,7 +81,7 @@ run(struct qp *q, const char *const argv[], int fd, int64_t timeout_ms, const ch
     const char **error)
 {
     char *text = qp_alloc(q, QP_TRANSACTION, OUTPUT_MAX + 1);
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = qp_clock_ms() + timeout_ms;
     struct qp_fd_map map[3];
     int ends[2], code = -1;
     pid_t pid;
@@ -106,7 +97,7 @@ run(struct qp *q, const char *const argv[], int fd, int64_t timeout_ms, const ch
         failed(q, error, argv[0]);
     close(ends[1]);
     if (pid >= 0)
-        code = read_output(ends[0], deadline, text) ? ended(q, pid, deadline - now_ms(), error)
+        code = read_output(ends[0], deadline, text) ? ended(q, pid, deadline - qp_clock_ms(), error)
                                                     : killed(q, pid, error);
     close(ends[0]);
     return code;
