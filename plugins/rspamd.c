@@ -189,6 +189,18 @@ is_removed(struct qp *q, const struct reply *r, const struct qp_address *to)
     return false;
 }
 
+/* rspamd may have changed the case of what it was told; so whom check_edits() counts as gone must go. */
+static void
+remove_rcpt(struct qp *q, const struct reply_edit *e)
+{
+    for (size_t i = 0; i < qp_rcpt_count(q);) {
+        if (removes(q, e, qp_rcpt(q, i)))
+            qp_rcpt_remove(q, qp_rcpt(q, i)->address);
+        else
+            i++;
+    }
+}
+
 /* Can all of it be done? NULL, or what cannot: nothing is changed before that is known. */
 static const char *
 check_edits(struct qp *q, const struct reply *r)
@@ -259,7 +271,7 @@ apply_edits(struct qp *q, const struct reply *r)
             qp_rcpt_add(q, address_of(q, e));
             break;
         case REPLY_RCPT_REMOVE:
-            qp_rcpt_remove(q, address_of(q, e)->address);
+            remove_rcpt(q, e);
             break;
         }
     }

@@ -124,7 +124,7 @@ struct qp_plugin {
 
     /* Store the message. OK: 250, and it is safe: fsync'ed, or taken by the next hop. DENY 554,
      * DENYSOFT 451. DECLINED: the next queue plugin is asked; when none takes it, 451 with the last
-     * text. */
+     * text. There is at least one recipient: where plugins have removed all, the engine says 554. */
     enum qp_rc (*queue)(struct qp *q);
 
     /* After the reply to the message (1.00); the transaction is a new one. Result ignored. */

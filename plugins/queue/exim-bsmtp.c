@@ -8,7 +8,6 @@
  *                 554 or 451 and its text, by the code of the first line "NNN text" with 400..599
  *                 451 "Internal error enqueuing mail": it cannot be run, crashed, hung or failed without
  *                 a code
- *                 554 "no recipients specified": other plugins have removed them all
  *
  * The user of this server has to be one of Exim's trusted_users, or the senders are lost.
  * Source: 1.00
@@ -131,8 +130,6 @@ on_queue(struct qp *q)
     struct program p;
     int trouble = 0, status;
 
-    if (qp_rcpt_count(q) == 0)
-        return qp_deny_code(q, 554, "5.1.0", "no recipients specified");
     if (!program_start(q, &p, (const char *const[]){c->path, "-bS", NULL}, -1, c->timeout_ms))
         return internal_error(q, strerror(errno));
     if (!write_envelope(q, &p) || !write_message(q, &p) || !say(&p, ".\nQUIT\n"))

@@ -11,7 +11,6 @@
  *   hook queue:   QP_OK "Queued! <message-id>"
  *                 451 "queue error (open)", (write), (link): no maildir has a copy
  *                 554 "mailbox name not allowed (#5.1.3)": PATTERN makes no safe name of a recipient
- *                 554 "no recipients specified (#5.1.0)": other plugins have removed them all
  * Sources: r356, 1.00, https://cr.yp.to/proto/maildir.html
  */
 #include <errno.h>
@@ -475,8 +474,6 @@ on_queue(struct qp *q)
     struct delivery d = {0};
     bool done;
 
-    if (qp_rcpt_count(q) == 0)
-        return qp_deny(q, "no recipients specified (#5.1.0)");
     nowhere = plan(q, qp_instance(q), &d);
     if (nowhere) {
         qp_log(q, QP_LOG_NOTICE, "no safe directory for recipient=%s", nowhere->format);

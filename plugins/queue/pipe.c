@@ -11,7 +11,6 @@
  *                   4xx and 5xx by exit code, see the table below; 451 for signals and timeouts
  *                   452 4.5.3: the words are more than the kernel takes
  *                   553 5.1.3, 553 5.1.7: an address that the program would take for an option
- *                   554 5.1.0: other plugins have removed all recipients
  * Sources: sysexits.h, sendmail(8), Postfix's pipe(8), qmail-command(8)
  */
 #include <errno.h>
@@ -300,8 +299,6 @@ on_queue(struct qp *q)
     const struct qp_address *option;
     int message;
 
-    if (all == 0)
-        return qp_deny_code(q, 554, "5.1.0", "no recipients specified");
     option = command_for(q, c, 0, all).option;
     if (option)
         return refuse_option(q, option);

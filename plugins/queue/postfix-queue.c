@@ -10,7 +10,6 @@
  *   hook queue:   QP_OK "Queued! <message-id> (Queue-Id: ID)" when cleanup says status 0
  *                 554 and 451 by status, with its reason or the text of the table below
  *                 451 "queue error (postfix)": nobody listens, the connection broke, no status came
- *                 554 "no recipients specified (#5.1.0)": other plugins have removed them all
  *   hook mail:    QP_DECLINED; remembers BODY=8BITMIME
  *
  * Sources: 1.00; Postfix 3.7: cleanup(8), global/rec_type.h, global/cleanup_user.h
@@ -361,8 +360,6 @@ on_queue(struct qp *q)
     const char *first = qp_env(q, "POSTFIXQUEUE"), *queue_id = NULL;
     bool before = first && *first;
 
-    if (qp_rcpt_count(q) == 0)
-        return qp_deny(q, "no recipients specified (#5.1.0)");
     if (before && first[0] != '/')
         return failed(q, first, "POSTFIXQUEUE is no absolute path");
     for (size_t i = 0; i < c->n + before; i++) {

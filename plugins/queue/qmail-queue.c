@@ -9,7 +9,6 @@
  *     fallback 1    temporary failures are QP_DECLINED, so that the next queue plugin is asked
  *   hook queue:     QP_OK "Queued! TIME qp PID <message-id>" after exit 0 of a program that has read all
  *                   554 and 451 by exit code, see the table below
- *                   554 "no recipients specified (#5.1.0)": other plugins have removed them all
  *
  * Descriptor 0 of the program is the message, 1 the envelope, 2 our log, 6 takes its error text. It
  * runs in qmail's home directory when there is one.
@@ -89,8 +88,6 @@ static const struct verdict verdicts[] = {
 static const struct verdict crashed = {.text = "qq crashed (#4.3.0)"};
 static const struct verdict not_collected = {.text = "qq waitpid surprise (#4.3.0)"};
 static const struct verdict not_started = {.text = "unable to exec qq (#4.3.0)"};
-static const struct verdict no_recipients = {
-    .permanent = true, .text = "no recipients specified (#5.1.0)"};
 static const struct verdict no_pipes = {.text = "qqt failure (#4.3.0)"};
 
 static const struct verdict *
@@ -284,8 +281,6 @@ check_envelope(struct qp *q)
 {
     size_t suffix = strlen(qp_rcpt_suffix(q));
 
-    if (qp_rcpt_count(q) == 0)
-        return &no_recipients;
     if (strlen(qp_sender(q)->address) > ADDRESS_MAX)
         return verdict_of(EXIT_ADDRESS);
     for (size_t i = 0; i < qp_rcpt_count(q); i++)

@@ -334,6 +334,11 @@ fill(struct qp_peer *p)
     memmove(p->in, p->in + p->at, p->n - p->at);
     p->n -= p->at;
     p->at = 0;
+    if (clock_left(p->deadline) == 0) { /* there may always be something to be read */
+        errno = ETIMEDOUT;
+        fail_errno(p, "read");
+        return -1;
+    }
     do {
         got = recv(p->fd, p->in + p->n, sizeof p->in - p->n, 0);
         if (got < 0 && errno == EAGAIN && !await(p, POLLIN, p->deadline))

@@ -100,6 +100,10 @@ queue_message(struct session *s)
 
     if (session_ask(s, HOOK_QUEUE_PRE, NULL, NULL, &reply))
         return reply;
+    if (s->txn.n_recipients == 0) {
+        log_at(LOG_LEVEL_NOTICE, "not queued: plugins have removed all recipients");
+        return REPLY(554, "5.1.0", "no recipients specified (#5.1.0)");
+    }
     r = session_run_hook(s, HOOK_QUEUE, NULL);
     if (!outcome_reply(HOOK_QUEUE, &r, s->command_arena, NULL, &reply))
         reply = REPLY(451, "4.3.0", "Queuing declined or disabled; try again later");

@@ -612,6 +612,15 @@ $second->ends(2);
 unlike substr($second->letters, 10), qr/M.*Q/, 'the second does not hear of it';
 $second->stop;
 is outcome(), '250 queued', 'the second is gone: its own on_error counts';
+plugins("milter one unix:$socket", "milter:2 two unix:$other");
+$second = Qpsmtpd::Milter->new($other, E => [undef]);
+is outcome(E => [field('X-One', '1'), "-<b\@example.test>\0", "+<c\@example.test>\0", 'c']), $soft,
+    'the second dies, when the first has done its edits';
+is_deeply [$t->maildir_messages], [], 'nothing is queued';
+$second->stop;
+$second = Qpsmtpd::Milter->new($other);
+is send_mail(), '250 queued', 'the next message has both again';
+$second->stop;
 options();
 
 # TCP, by every spelling of the place.

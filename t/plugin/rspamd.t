@@ -200,6 +200,7 @@ for my $case (
         [{change_from => '<>'}, "F\0Tx\@example.test\0Ty\@example.test\0\0", 'the null sender'],
         [{add_rcpt => ['z@z.test', '<q@q.test>']}, "Fa\@client.test\0Tx\@example.test\0Ty\@example.test\0Tz\@z.test\0Tq\@q.test\0\0", 'more recipients'],
         [{del_rcpt => ['<x@EXAMPLE.test>']}, "Fa\@client.test\0Ty\@example.test\0\0", 'fewer'],
+        [{del_rcpt => ['X@Example.test']}, "Fa\@client.test\0Ty\@example.test\0\0", 'fewer, in the case that rspamd likes'],
         [{add_rcpt => ['z@z.test'], del_rcpt => ['x@example.test', 'y@example.test']}, "Fa\@client.test\0Tz\@z.test\0\0", 'another'],
     ) {
         my ($milter, $expect, $name) = @$case;

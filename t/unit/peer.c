@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -166,6 +167,41 @@ silence_ends_at_the_deadline_for_all_together(void **state)
         ;
     assert_non_null(strstr(qp_peer_error(p), "write: "));
     close(fd);
+    teardown(&f);
+}
+
+/* A daemon that never stops to talk must not be faster than our clock. */
+static void
+a_flood_ends_at_the_deadline(void **state)
+{
+    static const char flood[] =
+        "x\nyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\n";
+    static char block[1 << 16];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    alarm(LIMIT_MS / 1000);
+    for (int lines = 0; lines < 2; lines++) {
+        int fd;
+        struct qp_peer *p = hear(&f, STR(""), SHORT_MS, &fd);
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        for (size_t i = 0; i < sizeof block; i++)
+            block[i] = lines ? flood[i % (sizeof flood - 1)] : 'x';
+        while (pid == 0)
+            if (write(fd, block, sizeof block) < 0)
+                _exit(0);
+        while (qp_peer_cut(p, 80))
+            ;
+        assert_non_null(strstr(qp_peer_error(p), "timed out"));
+        qp_peer_close(&p);
+        close(fd);
+        kill(pid, SIGKILL); /* it has our end of the connection as well */
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
+    alarm(0);
     teardown(&f);
 }
 
@@ -350,6 +386,7 @@ main(void)
         cmocka_unit_test(lines_come_whole_or_not_at_all),
         cmocka_unit_test(the_longest_line_fits),
         cmocka_unit_test(silence_ends_at_the_deadline_for_all_together),
+        cmocka_unit_test(a_flood_ends_at_the_deadline),
         cmocka_unit_test(what_is_written_arrives),
         cmocka_unit_test(an_early_answer_ends_a_long_text),
         cmocka_unit_test(a_new_limit_counts_from_now),

@@ -195,8 +195,6 @@ nexthop_queue(struct qp *q)
     const struct nexthop *n = qp_instance(q);
     struct text_survey survey = {0};
 
-    if (qp_rcpt_count(q) == 0) /* other plugins have removed them all */
-        return qp_deny(q, "no recipients specified (#5.1.0)");
     if (!survey_message(q, &survey)) {
         qp_log(q, QP_LOG_ERROR, "the message cannot be read: %s", strerror(errno));
         return qp_denysoft(q, "Unable to queue message (spool)");

@@ -340,13 +340,21 @@ wire_quiet(struct wire *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLIN};
     short events = 0;
+    ssize_t got;
 
     if (w->fd < 0 || w->in_at < w->in_n)
         return false;
     if (poll(&p, 1, 0) == 0)
         return true;
-    /* TLS 1.3 sends tickets when it likes; without TLS there is nothing to be said now. */
-    return w->tls.lib && receive_some(w, &events) < 0 && errno == EAGAIN;
+    if (!w->tls.lib) /* there is nothing to be said now */
+        return false;
+    got =
+        receive_some(w, &events); /* TLS 1.3 sends tickets when it likes, and those are not shown */
+    if (got > 0) {                /* to be read, by who wants to know why it speaks */
+        w->in_at = 0;
+        w->in_n = (size_t)got;
+    }
+    return got < 0 && errno == EAGAIN;
 }
 
 bool

@@ -408,6 +408,8 @@ for (['localhost', 'tls must', '', qr/^250 /], ['localhost', "tls verify $ca", '
         like $d->log, qr/forwarded .* tls=TLSv1\.[23] cipher=\w/, '... the log tells what was spoken';
         $hop->does(dot => {send => '250 o', then => 'die'});
         like reply_to($d), qr/^451 Unable to queue message \(dot: /, '... it dies after the dot';
+        $hop->does(message => {send => "552 5.3.4 too big\r\n"}, STARTTLS => '220 go', AUTH => '235 ok');
+        is reply_to($d, $large), '552 too big', '... it refuses the message before its end: its words are heard';
         $hop->does(message => {then => 'reset'}, STARTTLS => '220 go', AUTH => '235 ok');
         like reply_to($d, $large), qr/^451 Unable to queue message \(message: /, '... it dies in the message';
     } else {
