@@ -78,14 +78,14 @@ SKIP: {
     session($server, $message) for 0 .. $sessions;
     $server->stop;
 
-    # accept4 begins a session; the first of the process that has $sessions + 2 of them, one unanswered.
+    # accept4 begins a session; one more may come when the socket is shut down, unless the signal was faster.
     my (%accepts, %calls);
     for (split /\n/, slurp($trace)) {
         my ($pid, $call) = /^(\d+) +([a-z]\w*)\(/ or next;
         $accepts{$pid}++ if $call eq 'accept4';
         push @{$calls{$pid}[$accepts{$pid}]}, $call if $accepts{$pid};
     }
-    my ($pid) = grep { $accepts{$_} == $sessions + 2 } keys %accepts;
+    my ($pid) = grep { $accepts{$_} > $sessions } keys %accepts;
     ok $pid, "one process has served all sessions" or diag explain \%accepts;
     my %count;
     $count{$_}++ for map { @{$calls{$pid}[$_]} } 2 .. $sessions + 1;
