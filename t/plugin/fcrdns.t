@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 use Qpsmtpd::DNS;
-use Qpsmtpd::Test qw(wait_for);
+use Qpsmtpd::Test;
 
 sub ptr {
     my ($ip, @value) = @_;
@@ -104,7 +104,6 @@ for my $case (
 is $dns->count(qr/ n\d+\.many\.test$/), 20, 'of forty names ten are asked for';
 $dns->clear;
 is iprev('192.0.2.1', 'good.test'), 'pass', 'a name that the server knew before';
-wait_for(sub { $dns->queries >= 3 }, 5, 'three questions'); # the reply may be faster than the last
 is join(', ', sort $dns->queries), 'A good.test, AAAA good.test, PTR 1.2.0.192.in-addr.arpa', 'is asked for once';
 
 my $d = client('192.0.2.1');

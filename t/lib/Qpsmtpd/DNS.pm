@@ -222,6 +222,8 @@ sub clear {
 sub log {
     my ($self) = @_;
 
+    # The reply to the client may be faster than the last question that it was found without.
+    $self->tell({}) if $self->{pid} && $self->{owner} == $$;
     open my $fh, '<', "$self->{log}" or croak "$self->{log}: $!";
     return map {
         my %q;
@@ -275,7 +277,7 @@ sub reverse {
 
 package Qpsmtpd::DNS::Server;
 
-use Socket qw(AF_INET AF_INET6 inet_pton);
+use Socket qw(AF_INET AF_INET6 MSG_DONTWAIT inet_pton);
 use Storable qw(thaw);
 use Time::HiRes qw(time);
 
@@ -345,6 +347,7 @@ sub obey {
     return 0 unless defined $length;
     my $message = thaw(read_exactly($self->{control}, unpack 'N', $length));
 
+    1 while $self->read_udp; # what was asked before we are told
     $self->zone($message->{zone}) if $message->{zone};
     truncate $self->{log}, 0 if $message->{clear};
     syswrite $self->{control}, "\n";
@@ -361,10 +364,11 @@ sub at {
 
 sub read_udp {
     my ($self) = @_;
-    my $from = recv $self->{udp}, my $query, 65535, 0;
+    my $from = recv $self->{udp}, my $query, 65535, MSG_DONTWAIT;
 
-    return unless defined $from;
+    return 0 unless defined $from;
     $self->serve($query, 'udp', sub { send $self->{udp}, $_[0], 0, $from });
+    return 1;
 }
 
 sub read_tcp {

@@ -251,7 +251,9 @@ sub faults {
     my @faults;
 
     for my $step ('greeting', $hello, 'MAIL', 'RCPT', 'DATA', 'dot') {
-        my $lost = $step eq 'dot' && $lmtp ? 'no answer of the next hop' : "Unable to queue message \\($step: ";
+        # Who resets at once may be faster than we see that we are connected.
+        my $at = $step eq 'greeting' ? '(?:connect|greeting)' : $step;
+        my $lost = $step eq 'dot' && $lmtp ? 'no answer of the next hop' : "Unable to queue message \\($at: ";
         for (@broken) {
             my ($name, $does, $why) = @$_;
             my %does = %$does;
