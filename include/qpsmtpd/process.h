@@ -19,7 +19,7 @@ struct qp_fd_map {
 #define QP_FD_MAP_MAX 8
 
 /*
- * qp_process_start - fork and execve
+ * qp_process_start - a child that executes a program
  *
  * The program starts in a process group of its own, with default signal dispositions and an empty
  * signal mask. Its environment is that of this process and, on top, the connection's: the variables of

@@ -165,6 +165,15 @@ arena_open(const char *name)
 }
 
 struct arena *
+arena_open_small(const char *name, size_t room)
+{
+    struct arena *a = arena_open(name);
+
+    a->blocks = block_open(a, room < BLOCK_FIRST ? room : BLOCK_FIRST);
+    return a;
+}
+
+struct arena *
 arena_open_in(const char *name, void *memory, size_t room)
 {
     struct arena *a = memory;

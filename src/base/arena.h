@@ -20,6 +20,10 @@ struct arena;
 /* arena_open - a new arena. name is borrowed for ever (a literal). */
 struct arena *arena_open(const char *name);
 
+/* arena_open_small - the same, for something whose size is known: about room bytes (16 KiB at most) are its
+ * first block, where others begin with 16 KiB */
+struct arena *arena_open_small(const char *name, size_t room);
+
 /* arena_open_in - the same, with its first block, the one that is kept, in room bytes of memory, which is
  * borrowed until arena_close() and aligned for any type: arenas that live side by side share pages */
 struct arena *arena_open_in(const char *name, void *memory, size_t room);

@@ -13,10 +13,11 @@
 #include "base/map.h"
 
 #define INCLUDE_DEPTH 32
+#define LISTED_MAX    4096 /* names of a directory that are remembered */
+#define FILE_ROOM     1024 /* for the lines of a file of usual length, beside its text */
 
 /* Names may come from outside (a domain that a plugin looks up): those that no directory has are
  * remembered up to this number, and looked up again beyond it. */
-#define LISTED_MAX 4096 /* names of a directory that are remembered */
 #define ABSENT_MAX 1024
 
 struct config {
@@ -140,6 +141,9 @@ means_absent(int error)
     return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG;
 }
 
+/* What the map of config_list() says of a name. */
+static char listed, listed_file;
+
 /* The names in a directory. NULL: it cannot be listed, or it is too large to be worth it. */
 static struct map *
 list_dir(struct arena *a, const char *path)
@@ -151,7 +155,7 @@ list_dir(struct arena *a, const char *path)
     if (!dir)
         return errno == ENOENT ? names : NULL;
     for (struct dirent *entry; names && (entry = readdir(dir));) {
-        map_set(names, str_of(entry->d_name), names);
+        map_set(names, str_of(entry->d_name), entry->d_type == DT_REG ? &listed_file : &listed);
         if (++n > LISTED_MAX)
             names = NULL;
     }
@@ -166,10 +170,11 @@ config_list(struct config *c)
         c->names[i] = list_dir(c->arena, c->dirs[i]);
 }
 
-static bool
-is_absent(const struct config *c, size_t dir, const char *name)
+/* NULL: it is not there; &listed: perhaps, it must be looked for */
+static const char *
+look_up(const struct config *c, size_t dir, const char *name)
 {
-    return c->names[dir] && !strchr(name, '/') && !map_get(c->names[dir], str_of(name));
+    return c->names[dir] && !strchr(name, '/') ? map_get(c->names[dir], str_of(name)) : &listed;
 }
 
 /* The first dir/name that exists, or may exist: what cannot be looked at is left for open() to
@@ -180,14 +185,12 @@ search(const struct config *c, const char *name, char path[PATH_MAX])
     struct stat st;
 
     for (size_t dir = 0; c->dirs[dir]; dir++) {
-        int n;
+        const char *found = look_up(c, dir, name);
+        int n = found ? snprintf(path, PATH_MAX, "%s/%s", c->dirs[dir], name) : -1;
 
-        if (is_absent(c, dir, name))
-            continue;
-        n = snprintf(path, PATH_MAX, "%s/%s", c->dirs[dir], name);
         if (n < 0 || n >= PATH_MAX)
             continue;
-        if (stat(path, &st) == 0 || !means_absent(errno))
+        if (found == &listed_file || stat(path, &st) == 0 || !means_absent(errno))
             return path;
     }
     return NULL;
@@ -530,7 +533,8 @@ config_get(struct config *c, const char *name, struct config_value *out, struct 
     fd = open_source(path, &st, e);
     if (fd < 0)
         return means_absent(errno) ? CONFIG_ABSENT : CONFIG_BROKEN;
-    l = (struct load){.config = c, .arena = arena_open("configuration file"), .err = e};
+    l = (struct load){.config = c, .err = e};
+    l.arena = arena_open_small("configuration file", FILE_ROOM + 2 * (size_t)st.st_size);
     if (!load_file(&l, fd, &st, path, NULL)) {
         arena_close(&l.arena);
         return CONFIG_BROKEN; /* not remembered: the next session may find it mended */

@@ -153,7 +153,7 @@ name_object(struct host *h, const char *path)
     const char *base = strrchr(path, '/') + 1; /* find_object() has put one there */
     struct stat st;
 
-    if (stat(path, &st) == 0) { /* else dlopen(3) will say why */
+    if (h->serves_many && stat(path, &st) == 0) { /* else dlopen(3) will say why */
         o.dev = st.st_dev;
         o.ino = st.st_ino;
     }
@@ -182,7 +182,8 @@ load_object(struct host *h, const char *const dirs[], const struct entry *entry,
     if (!handle)
         return err_set(e, "%s:%u: plugin %s cannot be loaded: %s", at->file, at->number,
             entry->argv[0], dlerror());
-    arena_at_reset(h->arena, unload, handle); /* before init: runs after what init registers */
+    if (h->serves_many) /* one that ends with its client leaves that to the kernel */
+        arena_at_reset(h->arena, unload, handle); /* before init: runs after what init registers */
     exported = dlsym(handle, "qp_plugin");
     if (!exported)
         return err_set(e, "%s:%u: %s is no plugin: it does not export qp_plugin (QP_PLUGIN)",

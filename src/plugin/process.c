@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -13,10 +14,20 @@
 #include "base/clock.h"
 #include "plugin/instance.h"
 
-#define KILLED_WAIT_MS 5000 /* after SIGKILL: longer only when the kernel itself is stuck */
-#define POLL_WAIT_MS   10   /* between looks where there is no pidfd_open(2) */
+#define KILLED_WAIT_MS 5000        /* after SIGKILL: longer only when the kernel itself is stuck */
+#define CHILD_STACK    (16 * 1024) /* become() calls nothing but the kernel */
+#define POLL_WAIT_MS   10          /* between looks where there is no pidfd_open(2) */
 
-/* ---- in the child: nothing but system calls ---- */
+/* ---- in the child, which has our memory until it executes the program: nothing but system calls ---- */
+
+/* What is to be started, and what went wrong there. */
+struct start {
+    char *const *argv, *const *environment;
+    const struct qp_fd_map *map;
+    size_t n;
+    const char *dir;
+    volatile int error;
+};
 
 static void
 signals_default(void)
@@ -49,7 +60,7 @@ mark_all_cloexec(void)
  * goes above all numbers that are asked for, then down to where it belongs.
  */
 static bool
-descriptors_map(const struct qp_fd_map map[], size_t n, int *report)
+descriptors_map(const struct qp_fd_map map[], size_t n)
 {
     int moved[QP_FD_MAP_MAX], above = 3;
     bool used[2] = {false, false};
@@ -60,8 +71,6 @@ descriptors_map(const struct qp_fd_map map[], size_t n, int *report)
         if (map[i].as == 0 || map[i].as == 1)
             used[map[i].as] = true;
     }
-    if ((*report = fcntl(*report, F_DUPFD_CLOEXEC, above)) < 0)
-        return false;
     for (size_t i = 0; i < n; i++)
         if ((moved[i] = fcntl(map[i].fd, F_DUPFD_CLOEXEC, above)) < 0)
             return false;
@@ -80,21 +89,18 @@ descriptors_map(const struct qp_fd_map map[], size_t n, int *report)
     return true;
 }
 
-static _Noreturn void
-become(const char *const argv[], char *const *environment, const struct qp_fd_map map[], size_t n,
-    const char *dir, int report)
+static int
+become(void *data)
 {
-    char *const *words; /* execve(2) changes nothing, but its prototype is older than const */
+    struct start *s = data;
 
-    memcpy(&words, &argv, sizeof words);
     setpgid(0, 0);
-    if (descriptors_map(map, n, &report) && (!dir || chdir(dir) == 0)) {
+    if (descriptors_map(s->map, s->n) && (!s->dir || chdir(s->dir) == 0)) {
         signals_default();
-        execve(argv[0], words, environment);
+        execve(s->argv[0], s->argv, s->environment);
     }
-    if (write(report, &(int){errno}, sizeof(int)) < 0)
-        _exit(126); /* nobody listens; the status says the same */
-    _exit(127);
+    s->error = errno;
+    return 127;
 }
 
 /* ---- in this process ---- */
@@ -170,63 +176,46 @@ environment_of(const struct context *c)
     return e.list;
 }
 
-/* fork with all signals held: none of our handlers may run in the child. */
+/*
+ * As vfork(2), with a stack of its own: a copy of our page tables would be thrown away at once. All
+ * signals are held, as none of our handlers may run in the child; we go on when the program is there, or
+ * cannot be.
+ */
 static pid_t
-fork_quietly(void)
+launch(struct start *s)
 {
+    _Alignas(16) char stack[CHILD_STACK];
     sigset_t all, before;
     pid_t pid;
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid = fork();
-    if (pid != 0) {
-        int saved = errno;
-
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        errno = saved;
-    }
+    pid = clone(become, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+    if (pid < 0)
+        s->error = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return pid;
-}
-
-/* 0: exec closed the pipe; otherwise the errno that the child has sent */
-static int
-read_report(int fd)
-{
-    int code = 0;
-    ssize_t n;
-
-    do
-        n = read(fd, &code, sizeof code);
-    while (n < 0 && errno == EINTR);
-    return n == sizeof code ? code : 0;
 }
 
 pid_t
 qp_process_start(
     struct qp *q, const char *const argv[], const struct qp_fd_map map[], size_t n, const char *dir)
 {
-    char *const *environment = q ? environment_of(q->context) : environ;
-    int report[2], code;
+    struct start s = {
+        .environment = q ? environment_of(q->context) : environ, .map = map, .n = n, .dir = dir};
     pid_t pid;
 
     if (!argv[0] || argv[0][0] != '/' || n > QP_FD_MAP_MAX) {
         errno = EINVAL;
         return -1;
     }
-    if (pipe2(report, O_CLOEXEC) < 0)
-        return -1;
-    pid = fork_quietly();
-    if (pid == 0)
-        become(argv, environment, map, n, dir, report[1]);
-    code = pid < 0 ? errno : 0;
-    close(report[1]);
-    if (pid > 0 && (code = read_report(report[0])) != 0)
+    memcpy(&s.argv, &argv, sizeof s.argv); /* execve(2) changes nothing, but is older than const */
+    pid = launch(&s);
+    if (pid > 0 && s.error != 0)
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
-    close(report[0]);
-    errno = code;
-    return code == 0 ? pid : -1;
+    errno = s.error;
+    return s.error == 0 ? pid : -1;
 }
 
 /* true: *status is set, or -1 with errno when there is nothing to collect; false: the time is over

@@ -13,8 +13,11 @@
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/process.h>
 
-#define BLOCK          65536
-#define BLOCKS_AT_ONCE 16
+/* On the stack, whose pages cost a fault each the first time: most messages are small, and most programs
+ * say nothing. */
+#define BLOCK          16384
+#define SAID_BLOCK     2048
+#define SAID_AT_ONCE   512
 #define LINE_MAX_SHOWN 200
 
 static void
@@ -32,9 +35,9 @@ close_fd(int *fd)
 static void
 listen_now(struct program *p)
 {
-    char block[BLOCK];
+    char block[SAID_BLOCK];
 
-    for (int i = 0; i < BLOCKS_AT_ONCE && p->out >= 0; i++) {
+    for (int i = 0; i < SAID_AT_ONCE && p->out >= 0; i++) {
         ssize_t n = read(p->out, block, sizeof block);
         size_t room = PROGRAM_OUTPUT - p->n, keep = (size_t)n < room ? (size_t)n : room;
 
@@ -137,6 +140,23 @@ program_write(struct program *p, int fd, const char *bytes, size_t n)
     return true;
 }
 
+/* A whole block, as far as the message goes: its header and its body come in pieces of their own.
+ * -1: it cannot be read */
+static ptrdiff_t
+read_block(struct qp *q, uint64_t at, char block[BLOCK])
+{
+    size_t have = 0;
+    ptrdiff_t n = 1;
+
+    while (n > 0 && have < BLOCK) {
+        n = qp_message_read(q, at + have, block + have, BLOCK - have);
+        if (n < 0)
+            return -1;
+        have += (size_t)n;
+    }
+    return (ptrdiff_t)have;
+}
+
 bool
 program_write_message(struct qp *q, struct program *p, int fd)
 {
@@ -144,7 +164,7 @@ program_write_message(struct qp *q, struct program *p, int fd)
     uint64_t at = 0;
     ptrdiff_t n;
 
-    while ((n = qp_message_read(q, at, block, sizeof block)) > 0) {
+    while ((n = read_block(q, at, block)) > 0) {
         if (!program_write(p, fd, block, (size_t)n))
             return false;
         at += (uint64_t)n;
