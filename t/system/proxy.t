@@ -86,8 +86,9 @@ for my $case (
 
 # ---- others are not believed ----
 
+my $stranger = 3; # another one each time: they may have two connections only, and the last one still ends
 for my $bytes ("PROXY TCP4 192.0.2.7 192.0.2.25 1 25\r\n", $header{'version 2'}, "PROXY UNKNOWN\r\n") {
-    $d = $server->connect(from => '127.0.0.3');
+    $d = $server->connect(from => '127.0.0.' . $stranger++);
     $d->raw($bytes . "EHLO client.test\r\n");
     my $reply;
     do { $reply = $d->read_reply } while $reply =~ /^500 /;
