@@ -79,7 +79,7 @@ LINK      = $(CC) $(SANITIZE) $(CFLAGS) $(LDFLAGS) -Wl,-z,relro,-z,now,-z,noexec
 EXPORTS  := src/plugin/exports.list
 LINK_EXE  = $(LINK) -pie -Wl,--dynamic-list=$(EXPORTS)
 # A process for each client loads every plugin: two segments are mapped in half the time of four.
-LINK_SO   = $(LINK) -shared -Wl,-z,noseparate-code
+LINK_SO   = $(LINK) -shared -nostartfiles -Wl,-z,noseparate-code
 LIBS     :=# what servers need besides libc they load when it is needed: base/library.h
 
 sources    = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)

@@ -289,6 +289,7 @@ sub goals {
         ['KB of an idle connection',            median(results("$ours e")),                 '<=', 68],
         ['cpu s for 1000 sessions',             median(results("$ours cpu")),               '<=', 0.3],
         ['tcpserver, of qmail-smtpd',           ratio('tcpserver qpsmtpd a', 'tcpserver qmail a'), '>=', 1],
+        ['tcpserver, of sink -q there',         ratio('tcpserver qpsmtpd a', 'tcpserver sink -q a'), '>=', 1],
         ['tcpserver, of the sink there',        ratio('tcpserver qpsmtpd a', 'tcpserver sink a'), '>=', 0.51],
         ['tcpserver, pool, of the sink there',  ratio('tcpserver --pool a', 'tcpserver sink a'), '>=', 0.8],
         ['20 to 1000: worst of best',           flat($ours),                                '>=', 0.9],

@@ -2,17 +2,19 @@
  * sink - what an SMTP dialogue costs at least on this machine; no mail server
  *
  *   sink [-w WORKERS] [-d MAILDIR] PORT      on 127.0.0.1; each worker, default 40, serves one client
- *   sink -i [-d MAILDIR]                     one session on descriptors 0 and 1, for tcpserver
+ *   sink -i [-d MAILDIR] [-q PROGRAM]        one session on descriptors 0 and 1, for tcpserver
  *
  * Every command is answered with what a client hopes for, unread but for its first letter; a message is
  * read to its end and forgotten. With -d it is kept as queue/maildir keeps it: written to tmp, fsync,
- * rename to new, fsync of that directory. Its workers end with it.
+ * rename to new, fsync of that directory. With -q the program gets it, as qmail-queue(8) does: the message on
+ * descriptor 0, an envelope on 1; that is the least that a qmail-smtpd can do. Its workers end with it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,7 +31,9 @@
 
 struct session {
     int in, out, file; /* file: of the message, -1: there is none */
-    const char *maildir;
+    const char *maildir, *program;
+    pid_t pid;          /* of the program */
+    int envelope;       /* for it, -1: there is none */
     char replies[4096]; /* to what has been read; written at once */
     size_t replies_n;
     char name[64];        /* of its file, in tmp and in new */
@@ -86,6 +90,42 @@ path(char to[PATH_MAX], const struct session *s, const char *directory, const ch
 }
 
 static bool
+program_start(struct session *s)
+{
+    int message[2], envelope[2];
+    posix_spawn_file_actions_t actions;
+    char *argv[] = {(char[]){"queue"}, NULL};
+    bool good;
+
+    if (pipe2(message, O_CLOEXEC) < 0 || pipe2(envelope, O_CLOEXEC) < 0 ||
+        posix_spawn_file_actions_init(&actions) != 0)
+        return false;
+    good = posix_spawn_file_actions_adddup2(&actions, message[0], 0) == 0 &&
+           posix_spawn_file_actions_adddup2(&actions, envelope[0], 1) == 0 &&
+           posix_spawn(&s->pid, s->program, &actions, NULL, argv, environ) == 0;
+    posix_spawn_file_actions_destroy(&actions);
+    close(message[0]);
+    close(envelope[0]);
+    s->file = message[1];
+    s->envelope = envelope[1];
+    return good;
+}
+
+static bool
+program_end(struct session *s)
+{
+    static const char envelope[] = "Fsender@client.test\0Tuser1@example.test\0";
+    int status;
+    bool good;
+
+    close(s->file);
+    s->file = -1;
+    good = write_all(s->envelope, envelope, sizeof envelope);
+    close(s->envelope);
+    return good && waitpid(s->pid, &status, 0) == s->pid && status == 0;
+}
+
+static bool
 message_begin(struct session *s)
 {
     static unsigned long number;
@@ -93,6 +133,8 @@ message_begin(struct session *s)
 
     s->in_message = true;
     memcpy(s->tail, "\0\0\r\n", sizeof s->tail); /* an empty message begins with its dot */
+    if (s->program)
+        return program_start(s);
     if (!s->maildir)
         return true;
     snprintf(s->name, sizeof s->name, "%ld.%lu", (long)getpid(), number++);
@@ -171,7 +213,8 @@ message_read(struct session *s, const char **p, const char *end)
     if (!stop)
         return true;
     s->in_message = false;
-    return (s->file < 0 || message_keep(s)) && say(s, "250 kept or not\r\n");
+    return (s->program ? program_end(s) : s->file < 0 || message_keep(s)) &&
+           say(s, "250 kept or not\r\n");
 }
 
 /* ---- a session ---- */
@@ -220,9 +263,10 @@ block_read(struct session *s, const char *p, size_t n)
 }
 
 static void
-serve(int in, int out, const char *maildir)
+serve(int in, int out, const char *maildir, const char *program)
 {
-    struct session s = {.in = in, .out = out, .file = -1, .maildir = maildir};
+    struct session s = {
+        .in = in, .out = out, .file = -1, .envelope = -1, .maildir = maildir, .program = program};
     bool good = say(&s, "220 mx.example.test ESMTP\r\n") && flush(&s);
 
     while (good && !s.over) {
@@ -278,7 +322,7 @@ work(int listener, const char *maildir)
 
         if (fd < 0)
             continue;
-        serve(fd, fd, maildir);
+        serve(fd, fd, maildir, NULL);
         close(fd);
     }
 }
@@ -286,27 +330,30 @@ work(int listener, const char *maildir)
 int
 main(int argc, char *argv[])
 {
-    const char *maildir = NULL;
+    const char *maildir = NULL, *program = NULL;
     bool one_session = false;
     long workers = 40;
     int c, listener;
 
-    while ((c = getopt(argc, argv, "d:iw:")) != -1)
+    while ((c = getopt(argc, argv, "d:iq:w:")) != -1)
         if (c == 'd')
             maildir = optarg;
         else if (c == 'i')
             one_session = true;
+        else if (c == 'q')
+            program = optarg;
         else if (c == 'w')
             workers = number(optarg, WORKERS_MAX);
         else
             return 2;
     signal(SIGPIPE, SIG_IGN);
     if (one_session) {
-        serve(0, 1, maildir);
+        serve(0, 1, maildir, program);
         return 0;
     }
     if (optind + 1 != argc) {
-        fprintf(stderr, "usage: sink [-w WORKERS] [-d MAILDIR] PORT | sink -i [-d MAILDIR]\n");
+        fprintf(stderr,
+            "usage: sink [-w WORKERS] [-d MAILDIR] PORT | sink -i [-d MAILDIR] [-q PROGRAM]\n");
         return 2;
     }
     listener = listen_on((uint16_t)number(argv[optind], UINT16_MAX));

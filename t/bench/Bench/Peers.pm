@@ -38,6 +38,7 @@ my %server = (
         commands => {null => \&exim, durable => \&exim_durable}},
     'Perl qpsmtpd'       => {package => 'qpsmtpd', without => 'deh', commands => {null => \&perl_qpsmtpd}},
     'tcpserver sink'     => {tcpserver => 1, commands => {null => \&tcpserver_sink}},
+    'tcpserver sink -q'  => {tcpserver => 1, commands => {null => \&tcpserver_sink_queue}},
     'tcpserver qpsmtpd'  => {tcpserver => 1, commands => {null => \&tcpserver_qpsmtpd}},
     'tcpserver --pool'   => {tcpserver => 1, commands => {null => \&tcpserver_pool}, option => '--pool'},
     'tcpserver qmail'    => {tcpserver => 1, commands => {null => \&tcpserver_qmail}, program => '/var/qmail/bin/qmail-smtpd'},
@@ -55,7 +56,7 @@ Of those that are known, in the order of the table.
 
 sub names {
     return 'sink', 'qpsmtpd-prefork', 'qpsmtpd, notice', 'OpenSMTPD', 'Postfix', 'Exim', 'Perl qpsmtpd', 'tcpserver sink',
-        'tcpserver qpsmtpd', 'tcpserver --pool', 'tcpserver qmail';
+        'tcpserver sink -q', 'tcpserver qpsmtpd', 'tcpserver --pool', 'tcpserver qmail';
 }
 
 =item describe NAME
@@ -148,6 +149,8 @@ sub tcpserver {
 }
 
 sub tcpserver_sink { return tcpserver($_[0], "$bin/sink", '-i') }
+
+sub tcpserver_sink_queue { return tcpserver($_[0], "$bin/sink", '-i', '-q', "$bin/qqdrop") }
 
 sub tcpserver_qpsmtpd {
     my ($s) = @_;
