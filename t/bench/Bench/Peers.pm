@@ -40,6 +40,7 @@ my %server = (
     'tcpserver sink'     => {tcpserver => 1, commands => {null => \&tcpserver_sink}},
     'tcpserver sink -q'  => {tcpserver => 1, commands => {null => \&tcpserver_sink_queue}},
     'tcpserver qpsmtpd'  => {tcpserver => 1, commands => {null => \&tcpserver_qpsmtpd}},
+    'tcpserver, checks'  => {tcpserver => 1, commands => {null => \&tcpserver_checks}},
     'tcpserver --pool'   => {tcpserver => 1, commands => {null => \&tcpserver_pool}, option => '--pool'},
     'tcpserver qmail'    => {tcpserver => 1, commands => {null => \&tcpserver_qmail}, program => '/var/qmail/bin/qmail-smtpd'},
 );
@@ -56,7 +57,7 @@ Of those that are known, in the order of the table.
 
 sub names {
     return 'sink', 'qpsmtpd-prefork', 'qpsmtpd, notice', 'OpenSMTPD', 'Postfix', 'Exim', 'Perl qpsmtpd', 'tcpserver sink',
-        'tcpserver sink -q', 'tcpserver qpsmtpd', 'tcpserver --pool', 'tcpserver qmail';
+        'tcpserver sink -q', 'tcpserver qpsmtpd', 'tcpserver, checks', 'tcpserver --pool', 'tcpserver qmail';
 }
 
 =item describe NAME
@@ -156,6 +157,16 @@ sub tcpserver_qpsmtpd {
     my ($s) = @_;
 
     return ('env', "QMAILQUEUE=$bin/qqdrop", tcpserver($s, "$root/qpsmtpd", configure($s, 'queue/qmail-queue')));
+}
+
+# With what qmail-smtpd looks at, and nothing else: its own checks are those of these plugins.
+sub tcpserver_checks {
+    my ($s) = @_;
+    my $config = fresh($s, 'config');
+
+    $s->file("config/$_->[0]", "$_->[1]\n") for ['me', 'mx.example.test'], ['rcpthosts', 'example.test'], ['loglevel', 3],
+        ['plugins', join "\n", qw(check_relay check_badmailfrom rcpt_ok queue/qmail-queue)];
+    return ('env', "QMAILQUEUE=$bin/qqdrop", tcpserver($s, "$root/qpsmtpd", '-C', $config, '-P', "$root/plugins"));
 }
 
 # The daemon first: a session that finds no pool is served without.
