@@ -3,7 +3,7 @@
  *
  * FAULT holds entries separated by ';', each CALL:WHAT:N:PATH
  *   CALL   open tmpfile (open with O_TMPFILE) write (writev, sendfile) pread fsync fchmod link rename mkdir pipe
- *          fork
+ *          clone
  *   WHAT   EIO ENOSPC EOPNOTSUPP EXDEV EMLINK EAGAIN, or KILL: the process ends there as if by power loss.
  *          A write that fails with ENOSPC writes the half before
  *   N      the N-th call that matches; 0: each of them
@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -235,14 +236,15 @@ pipe2(int fds[2], int flags)
     return fails("pipe", "") ? -1 : (int)syscall(SYS_pipe2, fds, flags);
 }
 
-/* The library has things to do at a fork; ISO C knows no way from a pointer to a function but this. */
-pid_t
-fork(void)
+/* Only the library knows how the child gets onto its stack; ISO C knows no way from a pointer to a function
+ * but this. */
+int
+clone(int (*run)(void *), void *stack, int flags, void *data, ...)
 {
     union {
         void *symbol;
-        pid_t (*call)(void);
-    } next = {.symbol = dlsym(RTLD_NEXT, "fork")};
+        int (*call)(int (*)(void *), void *, int, void *, ...);
+    } next = {.symbol = dlsym(RTLD_NEXT, "clone")};
 
-    return fails("fork", "") ? -1 : next.call();
+    return fails("clone", "") ? -1 : next.call(run, stack, flags, data);
 }

@@ -55,7 +55,7 @@ my @rows = (
     ['EIO, each link', preload => 'link:EIO:N:DISK'],
     ['EIO, each rename', preload => 'rename:EIO:N:DISK'],
     ['EIO, each spool read', preload => 'pread:EIO:N:spool/'],
-    ['no more processes', preload => 'fork:EAGAIN:N:'],
+    ['no more processes', preload => 'clone:EAGAIN:N:'],
     ['no more pipes', preload => 'pipe:EIO:N:'],
     ['nobody to send it to', env => {NOBODY => 1}],
     ['SIGKILL at each open', preload => 'open:KILL:N:DISK', killed => 1],
