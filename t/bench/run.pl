@@ -267,6 +267,13 @@ sub flat {
     } 0 .. $o{rounds} - 1);
 }
 
+# beside - the load has the same processors as the servers, and slows down with its connections as well
+sub beside {
+    my ($ours, $sink) = @_;
+
+    return defined $ours && $sink ? $ours / $sink : undef;
+}
+
 # What, its figure, '>=' or '<=', the goal.
 sub goals {
     my @real = ('OpenSMTPD', 'Postfix', 'Exim');
@@ -293,6 +300,7 @@ sub goals {
         ['tcpserver, all plugins, of the sink', ratio('tcpserver qpsmtpd a', 'tcpserver sink a'), '>=', 0.51],
         ['tcpserver, pool, of the sink there',  ratio('tcpserver --pool a', 'tcpserver sink a'), '>=', 0.8],
         ['20 to 1000: worst of best',           flat($ours),                                '>=', 0.9],
+        ['... beside the sink\'s own',          beside(flat($ours), flat('sink')),          '>=', 0.9],
         ['p99 at 1000, of the sink\'s',         ratio("$ours h1000p99", 'sink h1000p99'),   '<=', 2],
     );
 }
