@@ -176,6 +176,17 @@ format_local(char *out, struct str user)
     return n;
 }
 
+static const char *
+join_parts(struct arena *a, struct str user, struct str host)
+{
+    char *address = arena_alloc(a, user.n + 1 + host.n + 1);
+
+    memcpy(address, user.p, user.n);
+    address[user.n] = '@';
+    memcpy(address + user.n + 1, host.p, host.n);
+    return address;
+}
+
 static struct qp_address *
 parts_new(struct arena *a, struct str user, struct str host)
 {
@@ -183,7 +194,7 @@ parts_new(struct arena *a, struct str user, struct str host)
 
     new->user = arena_dup(a, user);
     new->host = arena_dup(a, host);
-    new->address = host.n ? arena_printf(a, "%s@%s", new->user, new->host) : new->user;
+    new->address = host.n ? join_parts(a, user, host) : new->user;
     return new;
 }
 

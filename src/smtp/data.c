@@ -1,12 +1,7 @@
 #include "smtp/data.h"
 
 #ifdef __SSE2__
-#include <immintrin.h>
-/* What the loader has found out: to ask the processor again is dear in a virtual machine. */
-#if __has_include(<sys/platform/x86.h>)
-#include <sys/platform/x86.h>
-#define WIDE 32
-#endif
+#include <emmintrin.h>
 #endif
 
 /* The X marks a line that began behind a bare LF: no such line can end the message. */
@@ -35,14 +30,12 @@ find(const char *p, const char *end, char b)
 
 /* ---- whole lines, which is nearly everything ---- */
 
-/* Copy a piece, of so many bytes at once; gives where in it the first CR or LF stands, or its size. */
-typedef size_t copy_piece(const char *p, char *out);
-
 #ifdef __SSE2__
-#define PIECE 16
+#define PIECE 16 /* bytes at once */
 
-static inline size_t
-copy_16(const char *p, char *out)
+/* Copy PIECE bytes; gives where in them the first CR or LF stands, or PIECE. */
+static size_t
+copy_piece(const char *p, char *out)
 {
     __m128i bytes = _mm_loadu_si128((const __m128i *)p);
     __m128i ends = _mm_or_si128(
@@ -52,9 +45,8 @@ copy_16(const char *p, char *out)
     _mm_storeu_si128((__m128i *)out, bytes);
     return mask ? (size_t)__builtin_ctz(mask) : PIECE;
 }
-#define copy_usual copy_16
 #else
-#define PIECE      8
+#define PIECE 8
 
 static uint64_t
 has_byte(uint64_t word, unsigned char b)
@@ -64,8 +56,8 @@ has_byte(uint64_t word, unsigned char b)
     return (x - 0x0101010101010101U) & ~x & 0x8080808080808080U;
 }
 
-static inline size_t
-copy_8(const char *p, char *out)
+static size_t
+copy_piece(const char *p, char *out)
 {
     uint64_t word;
     size_t n = 0;
@@ -78,23 +70,19 @@ copy_8(const char *p, char *out)
         n++;
     return n;
 }
-#define copy_usual copy_8
 #endif
 
 /* Up to the next CR or LF; false: the block has too few bytes left to say. */
-static inline __attribute__((always_inline)) bool
-copy_text(struct cursor *c, size_t piece, copy_piece *copy)
+static bool
+copy_text(struct cursor *c)
 {
-    while ((size_t)(c->end - c->p) >= piece) {
-        size_t n = copy(c->p, c->out);
+    while (c->end - c->p >= PIECE) {
+        size_t n = copy_piece(c->p, c->out);
 
-        if (__builtin_expect(n < piece, 0)) { /* a branch: the next piece does not wait for n */
-            c->p += n;
-            c->out += n;
+        c->p += n;
+        c->out += n;
+        if (n < PIECE)
             return true;
-        }
-        c->p += piece;
-        c->out += piece;
     }
     return false;
 }
@@ -104,48 +92,18 @@ copy_text(struct cursor *c, size_t piece, copy_piece *copy)
  * is special (a dot in front, a bare CR or LF, the end of the block) is left to step(), in whatever
  * state it is then. out has as much room as `in` has bytes, so whole pieces fit.
  */
-static inline __attribute__((always_inline)) void
-copy_lines(struct data *d, struct cursor *c, size_t piece, copy_piece *copy)
-{
-    struct cursor here = *c; /* where the compiler can keep it in registers */
-
-    while ((size_t)(here.end - here.p) >= piece && *here.p != '.') {
-        if (!copy_text(&here, piece, copy) || *here.p != '\r' || here.p + 1 == here.end ||
-            here.p[1] != '\n') {
-            d->state = TXT;
-            break;
-        }
-        here.p += 2;
-        *here.out++ = '\n';
-    }
-    *c = here;
-}
-
 static void
-copy_lines_usual(struct data *d, struct cursor *c)
+copy_lines(struct data *d, struct cursor *c)
 {
-    copy_lines(d, c, PIECE, copy_usual);
+    while (c->end - c->p >= PIECE && *c->p != '.') {
+        if (!copy_text(c) || *c->p != '\r' || c->p + 1 == c->end || c->p[1] != '\n') {
+            d->state = TXT;
+            return;
+        }
+        c->p += 2;
+        *c->out++ = '\n';
+    }
 }
-
-#ifdef WIDE
-static inline __attribute__((target("avx2"))) size_t
-copy_32(const char *p, char *out)
-{
-    __m256i bytes = _mm256_loadu_si256((const __m256i *)p);
-    __m256i ends = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\r')),
-        _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\n')));
-    unsigned mask = (unsigned)_mm256_movemask_epi8(ends);
-
-    _mm256_storeu_si256((__m256i *)out, bytes);
-    return mask ? (size_t)__builtin_ctz(mask) : WIDE;
-}
-
-static __attribute__((target("avx2"))) void
-copy_lines_wide(struct data *d, struct cursor *c)
-{
-    copy_lines(d, c, WIDE, copy_32);
-}
-#endif
 
 /* ---- the others ---- */
 
@@ -253,19 +211,13 @@ enum data_status
 data_decode(struct data *d, const char *in, size_t n, size_t *taken, char *out, size_t *out_n)
 {
     struct cursor c = {.p = in, .end = in + n};
-    void (*lines)(struct data *, struct cursor *) = copy_lines_usual;
     enum data_status status = DATA_MORE;
-
-#ifdef WIDE
-    if (CPU_FEATURE_ACTIVE(AVX2))
-        lines = copy_lines_wide;
-#endif
 
     c.out = out;
     c.lf = NULL;
     while (c.p < c.end && status == DATA_MORE) {
         if (d->state == BOL)
-            lines(d, &c);
+            copy_lines(d, &c);
         if (c.p < c.end)
             status = step(d, &c);
     }

@@ -1,105 +1,108 @@
 #include "smtp/outcome.h"
 
+/* Columns of the table: results from QP_OK to QP_DONE. */
+#define AT(rc) ((rc)-QP_OK)
+
 /* clang-format off */
 static const struct outcome {
-    enum hook hook;
-    enum qp_rc rc;
-    int code;
+    int code;             /* 0: nothing is said here */
     const char *enhanced; /* NULL: HELO and EHLO have none (RFC 2034, 4) */
     const char *text;     /* "%s" alone at its start stands for the address */
     bool close;
-} outcomes[] = {
-    {HOOK_PRE_CONNECTION, QP_DENY,                554, "5.7.1", "Sorry, service not available for you", true},
-    {HOOK_PRE_CONNECTION, QP_DENY_DISCONNECT,     554, "5.7.1", "Sorry, service not available for you", true},
-    {HOOK_PRE_CONNECTION, QP_DENYSOFT,            421, "4.7.0", "Sorry, try again later", true},
-    {HOOK_PRE_CONNECTION, QP_DENYSOFT_DISCONNECT, 421, "4.7.0", "Sorry, try again later", true},
+} outcomes[HOOK_COUNT][AT(QP_DONE) + 1] = {
+    [HOOK_PRE_CONNECTION][AT(QP_DENY)]                = {554, "5.7.1", "Sorry, service not available for you", true},
+    [HOOK_PRE_CONNECTION][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Sorry, service not available for you", true},
+    [HOOK_PRE_CONNECTION][AT(QP_DENYSOFT)]            = {421, "4.7.0", "Sorry, try again later", true},
+    [HOOK_PRE_CONNECTION][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.0", "Sorry, try again later", true},
 
-    {HOOK_CONNECT, QP_DENY,                554, "5.7.1", "Connection from you denied, bye bye.", true},
-    {HOOK_CONNECT, QP_DENY_DISCONNECT,     554, "5.7.1", "Connection from you denied, bye bye.", true},
-    {HOOK_CONNECT, QP_DENYSOFT,            421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
-    {HOOK_CONNECT, QP_DENYSOFT_DISCONNECT, 421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
+    [HOOK_CONNECT][AT(QP_DENY)]                = {554, "5.7.1", "Connection from you denied, bye bye.", true},
+    [HOOK_CONNECT][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Connection from you denied, bye bye.", true},
+    [HOOK_CONNECT][AT(QP_DENYSOFT)]            = {421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
+    [HOOK_CONNECT][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
 
-    {HOOK_HELO, QP_DENY,                550, NULL, "HELO denied", false},
-    {HOOK_HELO, QP_DENYSOFT,            450, NULL, "HELO temporarily denied", false},
-    {HOOK_HELO, QP_DENY_DISCONNECT,     550, NULL, "HELO denied", true},
-    {HOOK_HELO, QP_DENYSOFT_DISCONNECT, 421, NULL, "HELO temporarily denied", true},
+    [HOOK_HELO][AT(QP_DENY)]                = {550, NULL, "HELO denied", false},
+    [HOOK_HELO][AT(QP_DENYSOFT)]            = {450, NULL, "HELO temporarily denied", false},
+    [HOOK_HELO][AT(QP_DENY_DISCONNECT)]     = {550, NULL, "HELO denied", true},
+    [HOOK_HELO][AT(QP_DENYSOFT_DISCONNECT)] = {421, NULL, "HELO temporarily denied", true},
 
-    {HOOK_EHLO, QP_DENY,                550, NULL, "EHLO denied", false},
-    {HOOK_EHLO, QP_DENYSOFT,            450, NULL, "EHLO temporarily denied", false},
-    {HOOK_EHLO, QP_DENY_DISCONNECT,     550, NULL, "EHLO denied", true},
-    {HOOK_EHLO, QP_DENYSOFT_DISCONNECT, 421, NULL, "EHLO temporarily denied", true},
+    [HOOK_EHLO][AT(QP_DENY)]                = {550, NULL, "EHLO denied", false},
+    [HOOK_EHLO][AT(QP_DENYSOFT)]            = {450, NULL, "EHLO temporarily denied", false},
+    [HOOK_EHLO][AT(QP_DENY_DISCONNECT)]     = {550, NULL, "EHLO denied", true},
+    [HOOK_EHLO][AT(QP_DENYSOFT_DISCONNECT)] = {421, NULL, "EHLO temporarily denied", true},
 
-    {HOOK_MAIL, QP_DENY,                550, "5.7.1", "%s, denied", false},
-    {HOOK_MAIL, QP_DENYSOFT,            450, "4.7.1", "%s, temporarily denied", false},
-    {HOOK_MAIL, QP_DENY_DISCONNECT,     550, "5.7.1", "%s, denied", true},
-    {HOOK_MAIL, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "%s, temporarily denied", true},
+    [HOOK_MAIL][AT(QP_DENY)]                = {550, "5.7.1", "%s, denied", false},
+    [HOOK_MAIL][AT(QP_DENYSOFT)]            = {450, "4.7.1", "%s, temporarily denied", false},
+    [HOOK_MAIL][AT(QP_DENY_DISCONNECT)]     = {550, "5.7.1", "%s, denied", true},
+    [HOOK_MAIL][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "%s, temporarily denied", true},
 
-    {HOOK_RCPT, QP_DENY,                550, "5.7.1", "relaying denied", false},
-    {HOOK_RCPT, QP_DENYSOFT,            450, "4.7.1", "relaying denied", false},
-    {HOOK_RCPT, QP_DENY_DISCONNECT,     550, "5.7.1", "delivery denied", true},
-    {HOOK_RCPT, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "relaying denied", true},
-    {HOOK_RCPT, QP_DECLINED,            450, "4.7.1", "No plugin decided if relaying is allowed", false},
+    [HOOK_RCPT][AT(QP_DENY)]                = {550, "5.7.1", "relaying denied", false},
+    [HOOK_RCPT][AT(QP_DENYSOFT)]            = {450, "4.7.1", "relaying denied", false},
+    [HOOK_RCPT][AT(QP_DENY_DISCONNECT)]     = {550, "5.7.1", "delivery denied", true},
+    [HOOK_RCPT][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "relaying denied", true},
+    [HOOK_RCPT][AT(QP_DECLINED)]            = {450, "4.7.1", "No plugin decided if relaying is allowed", false},
 
-    {HOOK_RCPT_ACCEPTED, QP_DENY,                550, "5.7.1", "delivery denied", false},
-    {HOOK_RCPT_ACCEPTED, QP_DENYSOFT,            450, "4.7.1", "delivery denied temporarily", false},
-    {HOOK_RCPT_ACCEPTED, QP_DENY_DISCONNECT,     550, "5.7.1", "delivery denied", true},
-    {HOOK_RCPT_ACCEPTED, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "delivery denied temporarily", true},
+    [HOOK_RCPT_ACCEPTED][AT(QP_DENY)]                = {550, "5.7.1", "delivery denied", false},
+    [HOOK_RCPT_ACCEPTED][AT(QP_DENYSOFT)]            = {450, "4.7.1", "delivery denied temporarily", false},
+    [HOOK_RCPT_ACCEPTED][AT(QP_DENY_DISCONNECT)]     = {550, "5.7.1", "delivery denied", true},
+    [HOOK_RCPT_ACCEPTED][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "delivery denied temporarily", true},
 
-    {HOOK_DATA, QP_DENY,                554, "5.7.1", "Message denied", false},
-    {HOOK_DATA, QP_DENYSOFT,            451, "4.7.1", "Message denied temporarily", false},
-    {HOOK_DATA, QP_DENY_DISCONNECT,     554, "5.7.1", "Message denied", true},
-    {HOOK_DATA, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "Message denied temporarily", true},
+    [HOOK_DATA][AT(QP_DENY)]                = {554, "5.7.1", "Message denied", false},
+    [HOOK_DATA][AT(QP_DENYSOFT)]            = {451, "4.7.1", "Message denied temporarily", false},
+    [HOOK_DATA][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Message denied", true},
+    [HOOK_DATA][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "Message denied temporarily", true},
 
-    {HOOK_DATA_HEADERS_END, QP_DENY,                554, "5.7.1", "Message denied", false},
-    {HOOK_DATA_HEADERS_END, QP_DENYSOFT,            451, "4.7.1", "Message denied temporarily", false},
-    {HOOK_DATA_HEADERS_END, QP_DENY_DISCONNECT,     554, "5.7.1", "Message denied", true},
-    {HOOK_DATA_HEADERS_END, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "Message denied temporarily", true},
+    [HOOK_DATA_HEADERS_END][AT(QP_DENY)]                = {554, "5.7.1", "Message denied", false},
+    [HOOK_DATA_HEADERS_END][AT(QP_DENYSOFT)]            = {451, "4.7.1", "Message denied temporarily", false},
+    [HOOK_DATA_HEADERS_END][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Message denied", true},
+    [HOOK_DATA_HEADERS_END][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "Message denied temporarily", true},
 
-    {HOOK_DATA_POST, QP_DENY,                554, "5.7.1", "Message denied", false},
-    {HOOK_DATA_POST, QP_DENYSOFT,            451, "4.7.1", "Message denied temporarily", false},
-    {HOOK_DATA_POST, QP_DENY_DISCONNECT,     554, "5.7.1", "Message denied", true},
-    {HOOK_DATA_POST, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "Message denied temporarily", true},
+    [HOOK_DATA_POST][AT(QP_DENY)]                = {554, "5.7.1", "Message denied", false},
+    [HOOK_DATA_POST][AT(QP_DENYSOFT)]            = {451, "4.7.1", "Message denied temporarily", false},
+    [HOOK_DATA_POST][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Message denied", true},
+    [HOOK_DATA_POST][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "Message denied temporarily", true},
 
-    {HOOK_QUEUE_PRE, QP_DENY,                554, "5.3.0", "Message denied", false},
-    {HOOK_QUEUE_PRE, QP_DENYSOFT,            451, "4.3.0", "Message denied temporarily", false},
-    {HOOK_QUEUE_PRE, QP_DENY_DISCONNECT,     554, "5.3.0", "Message denied", true},
-    {HOOK_QUEUE_PRE, QP_DENYSOFT_DISCONNECT, 421, "4.3.0", "Message denied temporarily", true},
+    [HOOK_QUEUE_PRE][AT(QP_DENY)]                = {554, "5.3.0", "Message denied", false},
+    [HOOK_QUEUE_PRE][AT(QP_DENYSOFT)]            = {451, "4.3.0", "Message denied temporarily", false},
+    [HOOK_QUEUE_PRE][AT(QP_DENY_DISCONNECT)]     = {554, "5.3.0", "Message denied", true},
+    [HOOK_QUEUE_PRE][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.3.0", "Message denied temporarily", true},
 
-    {HOOK_QUEUE, QP_OK,                  250, "2.0.0", "Queued", false},
-    {HOOK_QUEUE, QP_DENY,                554, "5.3.0", "Message denied", false},
-    {HOOK_QUEUE, QP_DENYSOFT,            451, "4.3.0", "Message denied temporarily", false},
-    {HOOK_QUEUE, QP_DENY_DISCONNECT,     554, "5.3.0", "Message denied", true},
-    {HOOK_QUEUE, QP_DENYSOFT_DISCONNECT, 421, "4.3.0", "Message denied temporarily", true},
-    {HOOK_QUEUE, QP_DECLINED,            451, "4.3.0", "Queuing declined or disabled; try again later", false},
+    [HOOK_QUEUE][AT(QP_OK)]                  = {250, "2.0.0", "Queued", false},
+    [HOOK_QUEUE][AT(QP_DENY)]                = {554, "5.3.0", "Message denied", false},
+    [HOOK_QUEUE][AT(QP_DENYSOFT)]            = {451, "4.3.0", "Message denied temporarily", false},
+    [HOOK_QUEUE][AT(QP_DENY_DISCONNECT)]     = {554, "5.3.0", "Message denied", true},
+    [HOOK_QUEUE][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.3.0", "Message denied temporarily", true},
+    [HOOK_QUEUE][AT(QP_DECLINED)]            = {451, "4.3.0", "Queuing declined or disabled; try again later", false},
 
-    {HOOK_VRFY, QP_OK,                  250, "2.1.5", "User OK", false},
-    {HOOK_VRFY, QP_DENY,                554, "5.7.1", "Access Denied", false},
-    {HOOK_VRFY, QP_DENYSOFT,            450, "4.7.1", "Access temporarily denied", false},
-    {HOOK_VRFY, QP_DENY_DISCONNECT,     554, "5.7.1", "Access Denied", true},
-    {HOOK_VRFY, QP_DENYSOFT_DISCONNECT, 421, "4.7.1", "Access temporarily denied", true},
+    [HOOK_VRFY][AT(QP_OK)]                  = {250, "2.1.5", "User OK", false},
+    [HOOK_VRFY][AT(QP_DENY)]                = {554, "5.7.1", "Access Denied", false},
+    [HOOK_VRFY][AT(QP_DENYSOFT)]            = {450, "4.7.1", "Access temporarily denied", false},
+    [HOOK_VRFY][AT(QP_DENY_DISCONNECT)]     = {554, "5.7.1", "Access Denied", true},
+    [HOOK_VRFY][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.1", "Access temporarily denied", true},
 
-    {HOOK_NOOP, QP_DENY,                500, "5.5.0", "Stop wasting my time.", false},
-    {HOOK_NOOP, QP_DENYSOFT,            450, "4.5.0", "Stop wasting my time.", false},
-    {HOOK_NOOP, QP_DENY_DISCONNECT,     500, "5.5.0", "Stop wasting my time.", true},
-    {HOOK_NOOP, QP_DENYSOFT_DISCONNECT, 421, "4.5.0", "Stop wasting my time.", true},
+    [HOOK_NOOP][AT(QP_DENY)]                = {500, "5.5.0", "Stop wasting my time.", false},
+    [HOOK_NOOP][AT(QP_DENYSOFT)]            = {450, "4.5.0", "Stop wasting my time.", false},
+    [HOOK_NOOP][AT(QP_DENY_DISCONNECT)]     = {500, "5.5.0", "Stop wasting my time.", true},
+    [HOOK_NOOP][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.5.0", "Stop wasting my time.", true},
 
-    {HOOK_HELP, QP_DENY,            500, "5.5.2", "Syntax error, command not recognized", false},
-    {HOOK_HELP, QP_DENY_DISCONNECT, 500, "5.5.2", "Syntax error, command not recognized", true},
+    [HOOK_HELP][AT(QP_DENY)]            = {500, "5.5.2", "Syntax error, command not recognized", false},
+    [HOOK_HELP][AT(QP_DENY_DISCONNECT)] = {500, "5.5.2", "Syntax error, command not recognized", true},
 
     /* Both drop the client: the seed's count_unrecognized_commands says DENY, 1.00's DENY_DISCONNECT. */
-    {HOOK_UNRECOGNIZED_COMMAND, QP_DENY,                521, "5.5.1", "Too many unrecognized commands", true},
-    {HOOK_UNRECOGNIZED_COMMAND, QP_DENY_DISCONNECT,     521, "5.5.1", "Too many unrecognized commands", true},
-    {HOOK_UNRECOGNIZED_COMMAND, QP_DENYSOFT_DISCONNECT, 421, "4.5.1", "Too many unrecognized commands", true},
+    [HOOK_UNRECOGNIZED_COMMAND][AT(QP_DENY)]                = {521, "5.5.1", "Too many unrecognized commands", true},
+    [HOOK_UNRECOGNIZED_COMMAND][AT(QP_DENY_DISCONNECT)]     = {521, "5.5.1", "Too many unrecognized commands", true},
+    [HOOK_UNRECOGNIZED_COMMAND][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.5.1", "Too many unrecognized commands", true},
 };
 /* clang-format on */
 
 static const struct outcome *
 find(enum hook hook, enum qp_rc rc)
 {
-    for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++)
-        if (outcomes[i].hook == hook && outcomes[i].rc == rc)
-            return &outcomes[i];
-    return NULL;
+    const struct outcome *o;
+
+    if (rc < QP_OK || rc > QP_DONE) /* a plugin's mistake */
+        return NULL;
+    o = &outcomes[hook][AT(rc)];
+    return o->code ? o : NULL;
 }
 
 /* The default text; an address in front of it is the only thing that varies. */
