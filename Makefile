@@ -79,7 +79,7 @@ LINK      = $(CC) $(SANITIZE) $(CFLAGS) $(LDFLAGS) -Wl,-z,relro,-z,now,-z,noexec
 EXPORTS  := src/plugin/exports.list
 LINK_EXE  = $(LINK) -pie -Wl,--dynamic-list=$(EXPORTS)
 # A process for each client loads every plugin: two segments are mapped in half the time of four.
-LINK_SO   = $(LINK) -shared -nostartfiles -Wl,-z,noseparate-code
+LINK_SO   = $(LINK) -shared -nostartfiles -Wl,-z,noseparate-code,--build-id=sha1
 LIBS     :=# what servers need besides libc they load when it is needed: base/library.h
 
 sources    = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
@@ -98,14 +98,21 @@ PLUGINS_C := $(filter-out $(PARTS_C) $(LATE_C),$(call sources,plugins))
 UNIT_C    := $(wildcard t/unit/*.c)
 FUZZ_C    := $(filter-out t/fuzz/replay.c,$(wildcard t/fuzz/*.c))
 
+# The usual plugins, which stand in standard.so once more: see src/plugin/standard.h. Not with sanitizers,
+# who take the second copy of an object for a mistake, nor where objects hold no machine code.
+STANDARD  := $(if $(SAN)$(findstring -flto,$(CFLAGS)),,tls check_relay check_earlytalker \
+    count_unrecognized_commands check_spamhelo check_badmailfrom check_badmailfromto check_badrcptto \
+    rcpt_ok check_basicheaders virus/klez_filter queue/maildir queue/qmail-queue)
+
 PROGRAMS  := $(OUT)qpsmtpd $(OUT)qpsmtpd-prefork $(OUT)qpsmtpd-table
 PLUGINS   := $(patsubst %.c,$(OUT)%.so,$(PLUGINS_C))
+STANDARD_SO := $(if $(STANDARD),$(OUT)plugins/standard.so)
 LATE      := $(sort $(patsubst %.late/,$(OUT)%.late.so,$(dir $(LATE_C))))
 UNIT      := $(patsubst %.c,$(BUILD)/%,$(UNIT_C))
 REPLAY    := $(patsubst %.c,$(BUILD)/%,$(FUZZ_C))
 FUZZERS   := $(patsubst t/fuzz/%.c,$(BUILD)/%,$(FUZZ_C))
 
-all: $(PROGRAMS) $(PLUGINS) $(LATE) ## build ./qpsmtpd, ./qpsmtpd-prefork, ./qpsmtpd-table and plugins/**/*.so
+all: $(PROGRAMS) $(PLUGINS) $(LATE) $(STANDARD_SO) ## build ./qpsmtpd, ./qpsmtpd-prefork, ./qpsmtpd-table and plugins/**/*.so
 .DEFAULT_GOAL := all
 
 # A half-written file looks up to date; and objects between a source and a test are worth keeping.
@@ -190,6 +197,31 @@ $(LATE): $(OUT)plugins/%.late.so:
 	$(Q)$(LINK_SO) -o $@ $^ $(LDLIBS)
 $(foreach p,$(LATE_C),$(eval $(OUT)$(patsubst %.late/,%.late.so,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
 $(foreach p,$(PARTS_C),$(eval $(OUT)$(patsubst %.parts/,%.so,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
+
+# Each plugin becomes one object whose only global symbol has the plugin's name; the table tells by which
+# build id the host knows it.
+standard_symbol = qp_plugin_$(subst /,_,$(subst -,_,$(1)))
+STANDARD_O := $(STANDARD:%=$(BUILD)/standard/%.o)
+
+$(STANDARD_O): $(BUILD)/standard/%.o: $(BUILD)/plugins/%.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -r -nostdlib -o $@ $^
+	$(Q)objcopy --localize-hidden --redefine-sym qp_plugin=$(call standard_symbol,$*) $@
+$(foreach p,$(PARTS_C),$(eval $(BUILD)/standard/$(patsubst plugins/%.parts/,%.o,$(dir $(p))): $(BUILD)/$(p:.c=.o)))
+$(BUILD)/standard/queue/qmail-queue.o: $(BUILD)/plugins/queue/program.parts/program.o
+
+$(BUILD)/standard/table.c: $(STANDARD:%=$(OUT)plugins/%.so)
+	@mkdir -p $(@D)
+	@{ echo '#include "plugin/standard.h"'; \
+	    for p in $(foreach p,$(STANDARD),$(call standard_symbol,$(p))); do echo "extern const struct qp_plugin $$p;"; done; \
+	    echo 'const struct standard_plugin qp_standard[] = {'; \
+	    $(foreach p,$(STANDARD),echo "{\"$$(readelf -n $(OUT)plugins/$(p).so | sed -n 's/.*Build ID: //p')\",&$(call standard_symbol,$(p))},";) \
+	    echo '{"", NULL}};'; } >$@
+$(BUILD)/standard/table.o: $(BUILD)/standard/table.c $(BUILD)/flags src/plugin/standard.h
+	$(Q)$(CC) $(FLAGS) -fPIC -c -o $@ $<
+$(STANDARD_SO): $(STANDARD_O) $(BUILD)/standard/table.o
+	@echo '  plugins  $@'
+	$(Q)$(LINK_SO) -Wl,-Bsymbolic -o $@ $^
 
 .PHONY: plugin
 plugin: ## NAME=x (or queue/x): write a new plugin with its test and manual page
@@ -365,7 +397,7 @@ INSTALL_PROGRAMS = $(call same_name,$(PROGRAMS),$(sbindir)) \
 # auth/authnull lets everybody in: it serves the tests, and stays where they are.
 INSTALLABLE     := $(filter-out plugins/auth/authnull.c,$(PLUGINS_C))
 INSTALL_PLUGINS  = $(foreach p,$(INSTALLABLE:plugins/%.c=%.so) $(LATE:$(OUT)plugins/%=%),\
-    $(OUT)plugins/$(p):$(plugindir)/$(p))
+    $(OUT)plugins/$(p):$(plugindir)/$(p)) $(STANDARD_SO:%=%:$(plugindir)/standard.so)
 INSTALL_DATA     = $(call same_name,$(wildcard include/qpsmtpd/*.h),$(includedir)/qpsmtpd) \
     $(foreach n,3 5 7 8,$(call same_name,$(call pages,$(n)),$(mandir)/man$(n))) \
     $(call plugin_page,$(wildcard $(INSTALLABLE:.c=.7)),$(mandir)/man7) \
@@ -404,7 +436,7 @@ $(BUILD)/qpsmtpd.pc: $(BUILD)/flags FORCE
 	$(file >$@,$(PC))
 
 clean: ## remove everything that was built
-	rm -rf build qpsmtpd qpsmtpd-prefork qpsmtpd-table $(PLUGINS_C:.c=.so) $(LATE)
+	rm -rf build qpsmtpd qpsmtpd-prefork qpsmtpd-table $(PLUGINS_C:.c=.so) $(LATE) $(STANDARD_SO)
 
 # ---- packages that are needed ----------------------------------------------------------------------
 

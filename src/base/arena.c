@@ -61,10 +61,11 @@ struct arena {
     bool borrowed; /* it lies in memory of somebody else */
 };
 
-/* The only process-wide state here: set once at start-up. */
+/* The only process-wide state here: set once, at start-up and at the end. */
 static struct {
     void (*fn)(void);
 } exhausted;
+static bool process_ends;
 
 static void __attribute__((noreturn)) give_up(const char *name)
 {
@@ -104,6 +105,8 @@ block_wipe(struct block *b)
 static void
 block_close(struct block *b)
 {
+    if (process_ends)
+        return;
     block_wipe(b);
     if (!b->borrowed)
         free(b);
@@ -220,7 +223,7 @@ arena_reset(struct arena *a)
         a->blocks = b->next;
         block_close(b);
     }
-    if (a->blocks) {
+    if (a->blocks && !process_ends) {
         block_wipe(a->blocks);
         hide(a->blocks->bytes, a->blocks->room);
     }
@@ -268,6 +271,21 @@ arena_dup(struct arena *a, struct str s)
         memcpy(copy, s.p, s.n);
     copy[s.n] = '\0';
     return copy;
+}
+
+char *
+arena_concat(struct arena *a, const char *const parts[])
+{
+    size_t n = 0;
+    char *all, *end;
+
+    for (size_t i = 0; parts[i]; i++)
+        n += strlen(parts[i]);
+    all = end = take(a, n + 1, TEXT_ALIGN);
+    for (size_t i = 0; parts[i]; i++)
+        end = mempcpy(end, parts[i], strlen(parts[i]));
+    *end = '\0';
+    return all;
 }
 
 char *
@@ -322,4 +340,13 @@ void
 arena_when_exhausted(void (*fn)(void))
 {
     exhausted.fn = fn;
+}
+
+/* A leak checker looks behind what has ended: for it, everything is freed. */
+void
+arena_process_ends(void)
+{
+#ifndef ARENA_POISON
+    process_ends = true;
+#endif
 }

@@ -48,6 +48,9 @@ void *arena_grow(struct arena *a, void *p, size_t old, size_t n) __attribute__((
 /* arena_dup - a NUL-terminated copy of s */
 char *arena_dup(struct arena *a, struct str s) __attribute__((returns_nonnull));
 
+/* arena_concat - all those texts in one; NULL ends them */
+char *arena_concat(struct arena *a, const char *const parts[]) __attribute__((returns_nonnull));
+
 char *arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3), nonnull(2), returns_nonnull));
 char *arena_vprintf(struct arena *a, const char *format, va_list ap)
@@ -67,5 +70,9 @@ size_t arena_used(const struct arena *a);
  * daemontools' world reads as "try again later".
  */
 void arena_when_exhausted(void (*fn)(void));
+
+/* arena_process_ends - from now on, closing calls what was tied to an arena and leaves its memory to the
+ * kernel, which wipes it as well */
+void arena_process_ends(void);
 
 #endif

@@ -102,14 +102,16 @@ unload(void *handle)
 
 /* Path of the plugin: NAME.so, then NAME, in the first directory that has it. NULL: nowhere. */
 static const char *
-find_object(struct host *h, const char *const dirs[], const char *file)
+find_object(struct host *h, const char *const dirs[], const char *file, const char **dir)
 {
     static const char *const endings[] = {".so", ""};
 
     for (; *dirs; dirs++)
         for (size_t i = 0; i < 2; i++) {
-            const char *path = arena_printf(h->arena, "%s/%s%s", *dirs, file, endings[i]);
+            const char *path =
+                arena_concat(h->arena, (const char *[]){*dirs, "/", file, endings[i], NULL});
 
+            *dir = *dirs;
             if (access(path, F_OK) == 0 || errno == EACCES) /* dlopen(3) says what is in the way */
                 return path;
         }
@@ -164,30 +166,50 @@ name_object(struct host *h, const char *path)
     return o;
 }
 
+/* What the object at that path exports; NULL: see e. */
+static const struct qp_plugin *
+open_object(struct host *h, const char *path, const struct entry *entry, struct instance *instance,
+    struct err *e)
+{
+    const struct qp_line *at = entry->line;
+    const struct qp_plugin *exported = NULL;
+    void *handle;
+
+    instance->object = name_object(h, path);
+    handle = dlopen(instance->object.name, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        err_set(e, "%s:%u: plugin %s cannot be loaded: %s", at->file, at->number, entry->argv[0],
+            dlerror());
+        return NULL;
+    }
+    if (h->serves_many) /* one that ends with its client leaves that to the kernel */
+        arena_at_reset(h->arena, unload, handle); /* before init: runs after what init registers */
+    exported = dlsym(handle, "qp_plugin");
+    if (!exported)
+        err_set(e, "%s:%u: %s is no plugin: it does not export qp_plugin (QP_PLUGIN)", at->file,
+            at->number, path);
+    return exported;
+}
+
 /* Load the object and copy its constant; what an older plugin does not know yet stays NULL. */
 static bool
 load_object(struct host *h, const char *const dirs[], const struct entry *entry,
     struct instance *instance, struct err *e)
 {
     const struct qp_line *at = entry->line;
-    const char *path = find_object(h, dirs, entry->file);
+    const char *dir, *path = find_object(h, dirs, entry->file, &dir);
     const struct qp_plugin *exported;
-    void *handle;
 
     if (!path)
         return err_set(e, "%s:%u: plugin %s not found in our plugin dirs (%s)", at->file,
             at->number, entry->argv[0], join(h->arena, dirs));
-    instance->object = name_object(h, path);
-    handle = dlopen(instance->object.name, RTLD_NOW | RTLD_LOCAL);
-    if (!handle)
-        return err_set(e, "%s:%u: plugin %s cannot be loaded: %s", at->file, at->number,
-            entry->argv[0], dlerror());
-    if (h->serves_many) /* one that ends with its client leaves that to the kernel */
-        arena_at_reset(h->arena, unload, handle); /* before init: runs after what init registers */
-    exported = dlsym(handle, "qp_plugin");
+    exported = h->serves_many ? NULL : standard_find(&h->standard, h->arena, dir, path);
+    if (exported)
+        instance->object = (struct object){.path = path, .name = path};
+    else
+        exported = open_object(h, path, entry, instance, e);
     if (!exported)
-        return err_set(e, "%s:%u: %s is no plugin: it does not export qp_plugin (QP_PLUGIN)",
-            at->file, at->number, path);
+        return false;
     if (exported->abi != QP_ABI)
         return err_set(e, "%s:%u: %s was built for plugin ABI %u, this is ABI %u: compile it again",
             at->file, at->number, path, exported->abi, (unsigned)QP_ABI);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "plugin/hooks.h"
+#include "plugin/standard.h"
 
 /* The file that an instance came from. */
 struct object {
@@ -53,6 +54,7 @@ struct host {
     struct arena *scratch; /* of `idle` */
     struct context idle;   /* for calls outside of a session */
     bool serves_many;
+    struct standard standard;                          /* where the process serves one client */
     int (*open_as_root)(void *data, const char *path); /* NULL: nobody can */
     void *open_as_root_data;
     struct dns *dns; /* NULL: plugins cannot ask */

@@ -35,7 +35,8 @@ signals_default(void)
     const struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigset_t none;
 
-    for (int sig = 1; sig < NSIG; sig++)
+    for (int sig = 1; sig < 32;
+         sig++)                     /* nobody here uses real-time signals, which are behind these */
         sigaction(sig, &dfl, NULL); /* SIGKILL and SIGSTOP fail, and need it least */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -105,10 +106,10 @@ become(void *data)
 
 /* ---- in this process ---- */
 
-/* An environment in the making; the list ends with NULL. */
+/* An environment in the making; the list ends with NULL, and borrows its texts. */
 struct environment {
     struct arena *arena;
-    char **list;
+    const char **list;
     size_t n, room;
 };
 
@@ -128,51 +129,55 @@ is_set(const struct environment *e, struct str name)
     return false;
 }
 
-/* Unless it is there, or a plugin took it back (qp_env_unset). */
+/* Unless a plugin took it back (qp_env_unset). */
 static void
 add(struct environment *e, const struct connection *conn, const char *variable)
 {
     struct str name = name_of(variable);
 
-    if (is_set(e, name) || map_get(conn->env_unset, (struct str){name.p, name.n - 1}))
+    if (map_get(conn->env_unset, (struct str){name.p, name.n - 1}))
         return;
     if (e->n + 1 >= e->room) {
         size_t room = e->room ? 2 * e->room : 64;
-        char **more = arena_alloc(e->arena, room * sizeof *more);
 
-        if (e->n)
-            memcpy(more, e->list, e->n * sizeof *more);
-        e->list = more;
+        e->list = arena_grow(e->arena, e->list, e->room * sizeof *e->list, room * sizeof *e->list);
         e->room = room;
     }
-    e->list[e->n++] = arena_dup(e->arena, str_of(variable));
+    e->list[e->n++] = variable;
+}
+
+static void
+add_new(struct environment *e, const struct connection *conn, const char *variable)
+{
+    if (!is_set(e, name_of(variable)))
+        add(e, conn, variable);
 }
 
 /*
  * What programs know of the client is what tcpserver tells them (tcp-environ(5)), whoever has accepted
  * the connection. First come the connection's own variables, then its facts, then those of the process.
  */
-static char *const *
+static const char *const *
 environment_of(const struct context *c)
 {
     const struct connection *conn = c->conn;
     struct environment e = {.arena = c->command};
 
     if (!conn)
-        return environ;
+        return (const char *const *)environ;
     for (const char *const *own = conn->env; own && *own; own++)
         add(&e, conn, *own);
     if (conn->has_ip) { /* a terminal or a pipe has no facts */
-        add(&e, conn, "PROTO=TCP");
-        add(&e, conn, arena_printf(c->command, "TCPREMOTEIP=%s", conn->remote_ip));
-        add(&e, conn, arena_printf(c->command, "TCPREMOTEPORT=%d", conn->remote_port));
-        add(&e, conn, arena_printf(c->command, "TCPLOCALIP=%s", conn->local_ip));
-        add(&e, conn, arena_printf(c->command, "TCPLOCALPORT=%d", conn->local_port));
+        add_new(&e, conn, "PROTO=TCP");
+        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEIP=%s", conn->remote_ip));
+        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEPORT=%d", conn->remote_port));
+        add_new(&e, conn, arena_printf(c->command, "TCPLOCALIP=%s", conn->local_ip));
+        add_new(&e, conn, arena_printf(c->command, "TCPLOCALPORT=%d", conn->local_port));
     }
     if (conn->has_ip && conn->remote_host[0] != '[')
-        add(&e, conn, arena_printf(c->command, "TCPREMOTEHOST=%s", conn->remote_host));
+        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEHOST=%s", conn->remote_host));
     for (char *const *process = environ; !conn->env_whole && *process; process++)
-        add(&e, conn, *process);
+        add_new(&e, conn, *process);
     return e.list;
 }
 
@@ -201,8 +206,8 @@ pid_t
 qp_process_start(
     struct qp *q, const char *const argv[], const struct qp_fd_map map[], size_t n, const char *dir)
 {
-    struct start s = {
-        .environment = q ? environment_of(q->context) : environ, .map = map, .n = n, .dir = dir};
+    struct start s = {.map = map, .n = n, .dir = dir};
+    const char *const *env = q ? environment_of(q->context) : (const char *const *)environ;
     pid_t pid;
 
     if (!argv[0] || argv[0][0] != '/' || n > QP_FD_MAP_MAX) {
@@ -210,6 +215,7 @@ qp_process_start(
         return -1;
     }
     memcpy(&s.argv, &argv, sizeof s.argv); /* execve(2) changes nothing, but is older than const */
+    memcpy(&s.environment, &env, sizeof s.environment);
     pid = launch(&s);
     if (pid > 0 && s.error != 0)
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -223,7 +229,7 @@ qp_process_start(
 static bool
 collect(pid_t pid, int64_t deadline, int *status)
 {
-    struct pollfd end = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+    struct pollfd end = {.fd = -1, .events = POLLIN};
     int left = 0;
     pid_t got;
 
@@ -234,6 +240,8 @@ collect(pid_t pid, int64_t deadline, int *status)
         left = clock_left(deadline);
         if (left == 0)
             break;
+        if (end.fd < 0)
+            end.fd = pidfd_open(pid, 0);
         if (end.fd < 0 && (left < 0 || left > POLL_WAIT_MS))
             left = POLL_WAIT_MS;
         poll(&end, 1, left); /* whatever it says: look again; fd -1 makes it a sleep */

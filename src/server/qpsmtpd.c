@@ -6,6 +6,7 @@
  * only stays for who counts it. Exit status: 0 after QUIT, hang-up and timeout; 1 when the connection failed; 2 wrong
  * options; 111 when the service could not start, after a 421 to the client.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -39,7 +40,14 @@ say_unavailable(void)
 }
 
 static int
-serve(struct service *service)
+refuse(const struct options *o, const char *reason)
+{
+    startup_complain(OPTIONS_QPSMTPD, reason);
+    return o->check ? 1 : say_unavailable();
+}
+
+static int
+serve(struct service *service, const struct options *o)
 {
     struct peer p = {.in = 0,
         .out = 1,
@@ -51,6 +59,7 @@ serve(struct service *service)
     struct session *session;
     enum session_end end;
     sigset_t waiting;
+    struct err e;
 
     if (!caller_find(&caller, &p, service, true))
         return 1;
@@ -59,21 +68,14 @@ serve(struct service *service)
     sigaddset(&waiting, SIGTERM); /* let in by net/wait */
     sigprocmask(SIG_BLOCK, &waiting, NULL);
     host_child_init(service->host);
-    session = session_open(service->config, service->host);
+    session = session_open(service->config, service->host, &e);
     if (!session)
-        return say_unavailable();
+        return refuse(o, e.text);
     fault_client(1);
     end = session_run(session, &p);
     fault_client(-1);
     session_close(&session);
     return end == SESSION_ERROR ? 1 : 0;
-}
-
-static int
-refuse(const struct options *o, const char *reason)
-{
-    startup_complain(OPTIONS_QPSMTPD, reason);
-    return o->check ? 1 : say_unavailable();
 }
 
 /* why: NULL, or why no pool does it */
@@ -103,11 +105,21 @@ serve_here(const char *argv0, const struct options *o, const char *why)
         if (o->check)
             printf("configuration ok: %zu plugins\n", host_count(service.host));
         else
-            status = serve(&service);
+            status = serve(&service, o);
+        arena_process_ends();
         service_close(&service);
     }
     arena_close(&arena);
     return status;
+}
+
+/* What one session needs, in one piece: a process that lives as long has no use for giving it back. */
+static void
+spare_memory_calls(void)
+{
+    mallopt(M_TOP_PAD, 1 << 20);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }
 
 int
@@ -118,6 +130,7 @@ main(int argc, char *argv[])
     bool pool;
     int status;
 
+    spare_memory_calls();
     startup_process(OPTIONS_QPSMTPD);
     status = startup_options(OPTIONS_QPSMTPD, argc, argv, &options);
     if (status >= 0)

@@ -110,13 +110,10 @@ service_open(
     host_options.dns_hook_timeout_ms = resolver.hook_timeout_ms;
     apply_log(&fresh);
     fresh.host = host_open(fresh.config, &host_options, e);
-    if (!fresh.host || !session_check(fresh.config, fresh.host, e) ||
-        !check_tls(fresh.host, from->options, e))
+    if (!fresh.host || !check_tls(fresh.host, from->options, e))
         goto fail;
-    if (from->serves_many && !(fresh.session = session_open(fresh.config, fresh.host))) {
-        err_set(e, "out of memory");
+    if (from->serves_many && !(fresh.session = session_open(fresh.config, fresh.host, e)))
         goto fail;
-    }
     host_log_attach(fresh.host);
     *s = fresh;
     return true;

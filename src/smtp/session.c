@@ -345,20 +345,6 @@ session_run(struct session *s, const struct peer *p)
 
 /* ---- the storage ---- */
 
-bool
-session_check(struct config *config, struct host *host, struct err *e)
-{
-    struct arena *a = arena_open("check");
-    struct context c = {.host = host, .config = config, .command = a, .args = "", .me = ""};
-    struct settings s;
-    bool ok = settings_load(&s, &c, a, e);
-
-    if (ok && s.tls_ports_n && !hook_used(host, HOOK_TLS))
-        ok = err_set(e, "tls_ports: no plugin supplies TLS: add `tls` to plugins");
-    arena_close(&a);
-    return ok;
-}
-
 /*
  * What every session writes to, side by side: a child that waits costs the pages that it has touched, and
  * malloc would have spread these over as many. Larger sessions get more from malloc.
@@ -371,17 +357,29 @@ struct storage {
     alignas(max_align_t) char process[4096];
 };
 
+static bool
+settle(struct session *s, struct err *e)
+{
+    struct context *c = &s->context;
+
+    if (!s->stream || !s->incoming.block)
+        return err_set(e, "out of memory");
+    if (!settings_load(&s->common, c, s->process, e))
+        return false;
+    return !s->common.tls_ports_n || hook_used(c->host, HOOK_TLS) ||
+           err_set(e, "tls_ports: no plugin supplies TLS: add `tls` to plugins");
+}
+
 struct session *
-session_open(struct config *config, struct host *host)
+session_open(struct config *config, struct host *host, struct err *e)
 {
     struct storage *storage =
         mmap(NULL, sizeof *storage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct arena *process;
     struct session *s;
-    struct err e;
 
     if (storage == MAP_FAILED) {
-        log_at(LOG_LEVEL_ERROR, "out of memory");
+        err_set(e, "out of memory");
         return NULL;
     }
     process = arena_open_in("process", storage->process, sizeof storage->process);
@@ -394,10 +392,8 @@ session_open(struct config *config, struct host *host)
     s->stream = stream_open_in(storage->stream);
     s->incoming.block = malloc(STREAM_IN + 2); /* only what mail fills is memory */
     s->context = (struct context){.host = host, .config = config, .command = process, .args = ""};
-    if (!s->stream || !s->incoming.block || !settings_load(&s->common, &s->context, process, &e)) {
-        log_at(LOG_LEVEL_ERROR, "%s", s->stream && s->incoming.block ? e.text : "out of memory");
+    if (!settle(s, e))
         session_close(&s);
-    }
     return s;
 }
 

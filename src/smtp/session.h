@@ -24,17 +24,13 @@ enum session_end {
 };
 
 /*
- * session_check - are the engine's own configuration files right?
+ * session_open - the storage for sessions that follow one another in this process
  *
- * returns  false: see e, which names file, line and remedy. What is only doubtful is logged as a
- * warning.
+ * config, host   borrowed
+ * returns        NULL: see e. It names file, line and remedy when one of the engine's own configuration
+ *                files is wrong; what is only doubtful is logged as a warning
  */
-bool session_check(struct config *config, struct host *host, struct err *e);
-
-/* session_open - the storage for sessions that follow one another in this process; both are
- * borrowed. The configuration has passed session_check(); NULL, and the log says why, when it
- * changed since. */
-struct session *session_open(struct config *config, struct host *host);
+struct session *session_open(struct config *config, struct host *host, struct err *e);
 void session_close(struct session **s);
 
 /* session_receive_timeout - SO_RCVTIMEO that suits the configuration, in ms; 0: none does, because commands

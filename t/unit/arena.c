@@ -138,6 +138,17 @@ printf_takes_any_length(void **state)
 }
 
 static void
+concat_joins_what_there_is(void **state)
+{
+    struct arena *a = arena_open("test");
+
+    (void)state;
+    assert_string_equal(arena_concat(a, (const char *[]){NULL}), "");
+    assert_string_equal(arena_concat(a, (const char *[]){"", "a", "", "/bc", NULL}), "a/bc");
+    arena_close(&a);
+}
+
+static void
 leave_with_seven(void)
 {
     _exit(7);
@@ -223,6 +234,7 @@ main(void)
         cmocka_unit_test(clean_ups_run_once_newest_first),
         cmocka_unit_test(grown_pieces_keep_what_they_hold),
         cmocka_unit_test(printf_takes_any_length),
+        cmocka_unit_test(concat_joins_what_there_is),
         cmocka_unit_test(exhaustion_ends_the_process_and_never_returns),
         cmocka_unit_test(errors_carry_errno_and_are_cut),
         cmocka_unit_test(deadlines_are_what_poll_takes),
