@@ -367,7 +367,7 @@ host_open(struct config *config, const struct host_options *options, struct err 
     h->arena = a;
     h->config = config;
     h->before = options->before;
-    h->scratch = arena_open("outside of sessions");
+    h->scratch = arena_open_small("outside of sessions", 2048);
     h->idle = (struct context){.host = h, .config = config, .command = h->scratch, .me = ""};
     h->running_hook = HOOK_NONE;
     h->activity = options->activity;

@@ -5,9 +5,10 @@
 
 /* clang-format off */
 static const struct outcome {
-    int code;             /* 0: nothing is said here */
-    const char *enhanced; /* NULL: HELO and EHLO have none (RFC 2034, 4) */
-    const char *text;     /* "%s" alone at its start stands for the address */
+    int code;         /* 0: nothing is said here */
+    char enhanced[6]; /* "": HELO and EHLO have none (RFC 2034, 4) */
+    char text[52];    /* "%s" alone at its start stands for the address; no pointers, which the start of
+                         each process would have to set right */
     bool close;
 } outcomes[HOOK_COUNT][AT(QP_DONE) + 1] = {
     [HOOK_PRE_CONNECTION][AT(QP_DENY)]                = {554, "5.7.1", "Sorry, service not available for you", true},
@@ -20,15 +21,15 @@ static const struct outcome {
     [HOOK_CONNECT][AT(QP_DENYSOFT)]            = {421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
     [HOOK_CONNECT][AT(QP_DENYSOFT_DISCONNECT)] = {421, "4.7.0", "Connection from you temporarily denied, bye bye.", true},
 
-    [HOOK_HELO][AT(QP_DENY)]                = {550, NULL, "HELO denied", false},
-    [HOOK_HELO][AT(QP_DENYSOFT)]            = {450, NULL, "HELO temporarily denied", false},
-    [HOOK_HELO][AT(QP_DENY_DISCONNECT)]     = {550, NULL, "HELO denied", true},
-    [HOOK_HELO][AT(QP_DENYSOFT_DISCONNECT)] = {421, NULL, "HELO temporarily denied", true},
+    [HOOK_HELO][AT(QP_DENY)]                = {550, "", "HELO denied", false},
+    [HOOK_HELO][AT(QP_DENYSOFT)]            = {450, "", "HELO temporarily denied", false},
+    [HOOK_HELO][AT(QP_DENY_DISCONNECT)]     = {550, "", "HELO denied", true},
+    [HOOK_HELO][AT(QP_DENYSOFT_DISCONNECT)] = {421, "", "HELO temporarily denied", true},
 
-    [HOOK_EHLO][AT(QP_DENY)]                = {550, NULL, "EHLO denied", false},
-    [HOOK_EHLO][AT(QP_DENYSOFT)]            = {450, NULL, "EHLO temporarily denied", false},
-    [HOOK_EHLO][AT(QP_DENY_DISCONNECT)]     = {550, NULL, "EHLO denied", true},
-    [HOOK_EHLO][AT(QP_DENYSOFT_DISCONNECT)] = {421, NULL, "EHLO temporarily denied", true},
+    [HOOK_EHLO][AT(QP_DENY)]                = {550, "", "EHLO denied", false},
+    [HOOK_EHLO][AT(QP_DENYSOFT)]            = {450, "", "EHLO temporarily denied", false},
+    [HOOK_EHLO][AT(QP_DENY_DISCONNECT)]     = {550, "", "EHLO denied", true},
+    [HOOK_EHLO][AT(QP_DENYSOFT_DISCONNECT)] = {421, "", "EHLO temporarily denied", true},
 
     [HOOK_MAIL][AT(QP_DENY)]                = {550, "5.7.1", "%s, denied", false},
     [HOOK_MAIL][AT(QP_DENYSOFT)]            = {450, "4.7.1", "%s, temporarily denied", false},
@@ -135,6 +136,7 @@ outcome_reply(enum hook hook, const struct hook_result *r, struct arena *command
     struct reply *reply)
 {
     const struct outcome *o = find(hook, r->rc);
+    const char *enhanced;
 
     if (r->rc == QP_DONE) {
         *reply =
@@ -143,9 +145,10 @@ outcome_reply(enum hook hook, const struct hook_result *r, struct arena *command
     }
     if (!o)
         return false;
+    enhanced = *o->enhanced ? o->enhanced : NULL;
     *reply = (struct reply){
         .code = r->code ? r->code : o->code,
-        .enhanced = r->code && o->enhanced ? own_status(r) : o->enhanced,
+        .enhanced = r->code && enhanced ? own_status(r) : enhanced,
         .text = *r->text ? r->text : default_text(o, command, about),
         .close = o->close || r->disconnect,
     };
