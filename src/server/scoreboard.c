@@ -168,8 +168,12 @@ change(struct scoreboard *b, struct slot *s, enum slot_state to)
 static void
 unlock_and_tell(struct scoreboard *b)
 {
-    int fd = b->idle < b->watch_idle ? b->watch_fd : -1;
+    int fd = -1;
 
+    if (b->idle < b->watch_idle) {
+        fd = b->watch_fd;
+        b->watch_idle = 0;
+    }
     pthread_mutex_unlock(&b->lock);
     if (fd >= 0 && eventfd_write(fd, 1) < 0)
         return; /* the counter is full: it has been told */
@@ -274,13 +278,17 @@ scoreboard_free(struct scoreboard *b, size_t slot, struct slot *last)
     pthread_mutex_unlock(&b->lock);
 }
 
-void
+bool
 scoreboard_watch(struct scoreboard *b, int fd, size_t idle)
 {
+    bool already;
+
     lock(b);
+    already = b->idle < idle;
     b->watch_fd = fd;
-    b->watch_idle = idle;
+    b->watch_idle = already ? 0 : idle;
     pthread_mutex_unlock(&b->lock);
+    return already;
 }
 
 uint64_t

@@ -51,9 +51,14 @@ bool scoreboard_assign(struct scoreboard *b, size_t *slot);
  * texts are the child's, which may have died while writing them: do not rely on their NUL. */
 void scoreboard_free(struct scoreboard *b, size_t slot, struct slot *last);
 
-/* scoreboard_watch - tell the listener through fd (eventfd) when fewer than `idle` are idle; 0:
- * never */
-void scoreboard_watch(struct scoreboard *b, int fd, size_t idle);
+/*
+ * scoreboard_watch - tell the listener when fewer than `idle` are idle; 0: do not
+ *
+ * fd       eventfd that is written to, once: whoever wants to be told again watches again, so that under
+ *          load no session pays for it
+ * returns  true: so it is already, and nobody will tell
+ */
+bool scoreboard_watch(struct scoreboard *b, int fd, size_t idle);
 
 /* scoreboard_idle - how many children wait for a client */
 size_t scoreboard_idle(struct scoreboard *b);

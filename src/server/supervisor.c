@@ -48,8 +48,7 @@ struct supervisor {
     int64_t not_before; /* when forking may go on */
     int64_t kill_at;    /* DRAINING, ENDING */
     int wake;           /* eventfd: children want company */
-    bool watched;       /* children write to it */
-    bool more;          /* the batch was not enough */
+    bool more;          /* to be looked at again, from not_before on */
     bool replace; /* an idle child was killed: the client that had woken it waits for another */
     sigset_t unblocked;
     size_t enough; /* more children than that only where clients are slow */
@@ -230,16 +229,15 @@ wanted(const struct supervisor *s)
     return n < room ? n : room;
 }
 
-/* Children tell us that too few are idle only while we could do something about it. */
+/* Children tell us that too few are idle only while we could do something about it, and do not look anyway. */
 static void
 watch_idle(struct supervisor *s)
 {
     bool room = s->mode == RUNNING && s->alive < (size_t)s->what->options->children;
+    size_t idle = room && !s->more ? (size_t)s->what->options->idle_children : 0;
 
-    if (room == s->watched)
-        return;
-    s->watched = room;
-    scoreboard_watch(s->what->board, s->wake, room ? (size_t)s->what->options->idle_children : 0);
+    if (scoreboard_watch(s->what->board, s->wake, idle))
+        s->more = true;
 }
 
 static void

@@ -152,21 +152,24 @@ counts_stay_right_through_any_order(void **state)
 }
 
 static void
-the_listener_hears_only_of_a_shortage(void **state)
+the_listener_hears_of_a_shortage_once(void **state)
 {
-    struct scoreboard *b = board_with(4);
+    struct scoreboard *b = board_with(5);
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     eventfd_t n = 0;
 
     (void)state;
-    scoreboard_watch(b, fd, 2);
+    assert_false(scoreboard_watch(b, fd, 3));
     assert_true(claim(b, 0, "192.0.2.1", 0));
     assert_true(claim(b, 1, "192.0.2.1", 0));
     assert_int_equal(eventfd_read(fd, &n), -1);
     assert_true(claim(b, 2, "192.0.2.1", 0));
     assert_int_equal(eventfd_read(fd, &n), 0);
-    scoreboard_watch(b, fd, 0);
     assert_true(claim(b, 3, "192.0.2.1", 0));
+    assert_int_equal(eventfd_read(fd, &n), -1); /* it knows */
+    assert_true(scoreboard_watch(b, fd, 3));
+    assert_false(scoreboard_watch(b, fd, 0));
+    assert_true(claim(b, 4, "192.0.2.1", 0));
     assert_int_equal(eventfd_read(fd, &n), -1);
     close(fd);
     scoreboard_close(&b);
@@ -244,7 +247,7 @@ main(void)
         cmocka_unit_test(ipv6_is_counted_by_network),
         cmocka_unit_test(the_claim_tells_what_is_going_on),
         cmocka_unit_test(counts_stay_right_through_any_order),
-        cmocka_unit_test(the_listener_hears_only_of_a_shortage),
+        cmocka_unit_test(the_listener_hears_of_a_shortage_once),
         cmocka_unit_test(the_dead_leave_a_last_word_and_no_count),
         cmocka_unit_test(killed_children_leave_no_trace),
     };
