@@ -66,18 +66,21 @@ SANITIZE := $(if $(SAN),-fsanitize=$(if \
     $(filter fuzzer,$(SAN)),fuzzer-no-link$(comma)address$(comma)undefined,$(SAN)) \
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
+# A program links the whole engine, and leaves out what it does not call.
+SECTIONS := -ffunction-sections -fdata-sections
+
 ROOTS    := -Iinclude -Isrc
 DEFINES   = -D_GNU_SOURCE -DQPSMTPD_VERSION='"$(VERSION)"' \
     -DQPSMTPD_PLUGIN_DIR='"$(plugindir)"' -DQPSMTPD_CONFIG_DIR='"$(configdir)"'
 PLACE    := -fPIE
-FLAGS     = -std=c17 $(DEFINES) $(ROOTS) $(CPPFLAGS) $(WARNINGS) $(WERROR) -O2 -g $(HARDEN) \
+FLAGS     = -std=c17 $(DEFINES) $(ROOTS) $(CPPFLAGS) $(WARNINGS) $(WERROR) -O2 -g $(HARDEN) $(SECTIONS) \
     $(SANITIZE) $(PLACE) $(CFLAGS)
 
 # Symbols are bound when the program starts, and what was bound is made read-only.
 LINK      = $(CC) $(SANITIZE) $(CFLAGS) $(LDFLAGS) -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 # Programs export what exports.list says: plugins find the public API there, and nothing else.
 EXPORTS  := src/plugin/exports.list
-LINK_EXE  = $(LINK) -pie -Wl,--dynamic-list=$(EXPORTS)
+LINK_EXE  = $(LINK) -pie -Wl,--gc-sections,--dynamic-list=$(EXPORTS)
 # A process for each client loads every plugin: two segments are mapped in half the time of four.
 LINK_SO   = $(LINK) -shared -nostartfiles -Wl,-z,noseparate-code,--build-id=sha1
 LIBS     :=# what servers need besides libc they load when it is needed: base/library.h

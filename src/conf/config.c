@@ -219,7 +219,7 @@ config_get(struct config *c, const char *name, struct config_value *out, struct 
     if (!k)
         return CONFIG_ABSENT;
     if (!k->read) {
-        enum config_status status = config_load(c, c->arena, k->path, &k->value, e);
+        enum config_status status = config_load(c, c->arena, k->path, k->regular, &k->value, e);
 
         if (status != CONFIG_OK)
             return status; /* not remembered: the next session may find it mended */

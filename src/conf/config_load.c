@@ -104,15 +104,21 @@ config_parse(struct arena *a, const char *file, struct str text)
  * until somebody writes into it.
  */
 static int
-open_source(const char *path, struct stat *st, struct err *e)
+open_path(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-    if (fd < 0) {
+    if (fd < 0)
         err_sys(e, "%s", path);
-        return -1;
-    }
-    if (fstat(fd, st) < 0) {
+    return fd;
+}
+
+static int
+open_source(const char *path, struct stat *st, struct err *e)
+{
+    int fd = open_path(path, e);
+
+    if (fd >= 0 && fstat(fd, st) < 0) {
         err_sys(e, "%s", path);
         close(fd);
         return -1;
@@ -366,13 +372,18 @@ drop_arena(void *data)
 }
 
 static bool
-load_large(const struct config *c, struct arena *keep, int fd, const struct stat *st,
-    const char *path, struct config_value *out, struct err *e)
+load_large(const struct config *c, struct arena *keep, int fd, const char *path,
+    struct config_value *out, struct err *e)
 {
     struct load l = {.config = c, .err = e};
+    struct stat st;
 
-    l.arena = arena_open_small("configuration file", FILE_ROOM + 2 * (size_t)st->st_size);
-    if (!load_file(&l, fd, st, path, NULL)) {
+    if (fstat(fd, &st) < 0) {
+        close(fd);
+        return err_sys(e, "%s", path);
+    }
+    l.arena = arena_open_small("configuration file", FILE_ROOM + 2 * (size_t)st.st_size);
+    if (!load_file(&l, fd, &st, path, NULL)) {
         arena_close(&l.arena);
         return false;
     }
@@ -394,26 +405,30 @@ keep_lines(struct arena *keep, const struct qp_line *line, size_t n)
     return (struct config_value){kept, n};
 }
 
+static bool
+is_regular(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /*
  * Nearly every file is a comment with a line or two, and a process that serves one client reads forty of
  * them before it greets: they are read on the stack, and only lines are kept. false: it is no such file
  */
 static bool
-load_small(
-    struct arena *keep, int fd, const struct stat *st, const char *path, struct config_value *out)
+load_small(struct arena *keep, int fd, const char *path, struct config_value *out)
 {
     struct qp_line line[SMALL_LINES];
     char bytes[SMALL + 1];
     struct str rest = {bytes, 0}, next;
     unsigned int number = 0;
     size_t n = 0;
-    ssize_t got;
+    ssize_t got = pread(fd, bytes, sizeof bytes, 0);
 
-    if (!S_ISREG(st->st_mode) || st->st_size > SMALL)
-        return false;
-    got = pread(fd, bytes, (size_t)st->st_size + 1, 0);
-    if (got < 0 || got > st->st_size)
-        return false; /* the long way says why, or reads what has grown */
+    if (got < 0 || got > SMALL)
+        return false; /* the long way says why, or reads all of it */
     rest.n = (size_t)got;
     while (config_next_line(&rest, &number, &next)) {
         if (n == SMALL_LINES || is_include(next))
@@ -426,17 +441,16 @@ load_small(
 }
 
 enum config_status
-config_load(const struct config *c, struct arena *keep, const char *path, struct config_value *out,
-    struct err *e)
+config_load(const struct config *c, struct arena *keep, const char *path, bool regular,
+    struct config_value *out, struct err *e)
 {
-    struct stat st;
-    int fd = open_source(path, &st, e);
+    int fd = open_path(path, e);
 
     if (fd < 0)
         return config_means_absent(errno) ? CONFIG_ABSENT : CONFIG_BROKEN;
-    if (load_small(keep, fd, &st, path, out)) {
+    if ((regular || is_regular(fd)) && load_small(keep, fd, path, out)) {
         close(fd);
         return CONFIG_OK;
     }
-    return load_large(c, keep, fd, &st, path, out, e) ? CONFIG_OK : CONFIG_BROKEN;
+    return load_large(c, keep, fd, path, out, e) ? CONFIG_OK : CONFIG_BROKEN;
 }

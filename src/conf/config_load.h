@@ -18,10 +18,11 @@
  *
  * keep     they live as long as this arena
  * path     absolute; lives as long as well
+ * regular  it is known to be a regular file
  * returns  as config_get(); CONFIG_ABSENT: the file has gone meanwhile
  */
 enum config_status config_load(const struct config *c, struct arena *keep, const char *path,
-    struct config_value *out, struct err *e);
+    bool regular, struct config_value *out, struct err *e);
 
 /* config_search_included - the path that `$Include NAME` means, NAME being relative; NULL when there is
  * none. path is where it may be written */

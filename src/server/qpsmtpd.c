@@ -95,7 +95,7 @@ serve_here(const char *argv0, const struct options *o, const char *why)
         log_to_syslog("qpsmtpd");
     fault_install(&activity);
     if (!o->check)
-        fault_client(1); /* also while plugins are loaded */
+        fault_client(1);                       /* also while plugins are loaded */
     arena = arena_open_small("process", 1024); /* a few paths */
     if (!paths_find(&paths, arena, argv0, o, &e) || !service_open(&service, NULL, &load, &e)) {
         status = refuse(o, e.text);
