@@ -10,57 +10,55 @@
 #define ID_MAX     32 /* bytes; sha1 has 20 */
 #define ALIGNED(n) (((n) + 3) & ~(size_t)3)
 
-/* Bytes [at, at + n) of the head; NULL: not all of them are there. */
-static const void *
-piece(struct str head, size_t at, size_t n)
+/* Copy n bytes, which need not be aligned there; false: not all of them are there. */
+static bool
+copy(struct str from, size_t at, void *out, size_t n)
 {
-    return at <= head.n && n <= head.n - at ? head.p + at : NULL;
+    if (at > from.n || n > from.n - at)
+        return false;
+    memcpy(out, from.p + at, n);
+    return true;
 }
 
-/* The build id in a note segment, empty when there is none (elf(5), "Notes"). */
+/* The build id in a note segment (elf(5), "Notes"), which holds pairs of a name and a description. */
 static struct str
 id_in_notes(struct str notes)
 {
-    for (;;) {
-        const ElfW(Nhdr) *note = piece(notes, 0, sizeof *note);
-        const char *name, *id;
-        size_t name_n;
+    ElfW(Nhdr) note;
+    char name[4];
 
-        if (!note || note->n_namesz > HEAD || note->n_descsz > HEAD)
-            return STR("");
-        name_n = ALIGNED(note->n_namesz);
-        name = piece(notes, sizeof *note, name_n);
-        id = name ? piece(notes, sizeof *note + name_n, note->n_descsz) : NULL;
-        if (!id)
-            return STR("");
-        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
-            return (struct str){id, note->n_descsz};
-        notes = str_from(notes, sizeof *note + name_n + ALIGNED(note->n_descsz));
-    }
-}
+    while (copy(notes, 0, &note, sizeof note) && note.n_namesz < HEAD && note.n_descsz < HEAD) {
+        size_t name_n = ALIGNED((size_t)note.n_namesz), id_n = ALIGNED((size_t)note.n_descsz);
 
-static struct str
-id_in_head(struct str head)
-{
-    const ElfW(Ehdr) *elf = piece(head, 0, sizeof *elf);
-
-    if (!elf || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-        elf->e_phentsize != sizeof(ElfW(Phdr)))
-        return STR("");
-    for (size_t i = 0; i < elf->e_phnum; i++) {
-        const ElfW(Phdr) *segment =
-            piece(head, elf->e_phoff + i * sizeof *segment, sizeof *segment);
-        const char *notes;
-        struct str id;
-
-        if (!segment || segment->p_type != PT_NOTE)
-            continue;
-        notes = piece(head, segment->p_offset, segment->p_filesz);
-        id = notes ? id_in_notes((struct str){notes, segment->p_filesz}) : STR("");
-        if (id.n)
-            return id;
+        notes = str_from(notes, sizeof note);
+        if (name_n > notes.n || id_n > notes.n - name_n)
+            break;
+        if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == sizeof name &&
+            copy(notes, 0, name, sizeof name) && memcmp(name, "GNU", sizeof name) == 0)
+            return (struct str){notes.p + name_n, note.n_descsz};
+        notes = str_from(notes, name_n + id_n);
     }
     return STR("");
+}
+
+struct str
+standard_build_id(struct str head)
+{
+    ElfW(Ehdr) elf;
+    ElfW(Phdr) segment;
+    struct str id = STR("");
+
+    if (!copy(head, 0, &elf, sizeof elf) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 ||
+        elf.e_phentsize != sizeof segment || elf.e_phoff > head.n)
+        return id;
+    for (size_t i = 0; i < elf.e_phnum && id.n == 0; i++) {
+        if (!copy(head, elf.e_phoff + i * sizeof segment, &segment, sizeof segment))
+            break;
+        if (segment.p_type == PT_NOTE && segment.p_offset <= head.n &&
+            segment.p_filesz <= head.n - segment.p_offset)
+            id = id_in_notes((struct str){head.p + segment.p_offset, segment.p_filesz});
+    }
+    return id;
 }
 
 /* In hexadecimal; "" when the file has none, or cannot be read: dlopen(3) will say why. */
@@ -68,10 +66,10 @@ static void
 build_id(const char *path, char out[2 * ID_MAX + 1])
 {
     static const char digits[] = "0123456789abcdef";
-    _Alignas(8) char bytes[HEAD];
+    char bytes[HEAD];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof bytes);
-    struct str id = n > 0 ? id_in_head((struct str){bytes, (size_t)n}) : STR("");
+    struct str id = n > 0 ? standard_build_id((struct str){bytes, (size_t)n}) : STR("");
 
     if (fd >= 0)
         close(fd);

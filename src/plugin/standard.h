@@ -14,6 +14,7 @@
 #include <qpsmtpd/plugin.h>
 
 #include "base/arena.h"
+#include "base/str.h"
 
 /* What standard.so exports as qp_standard: an array of these; an empty id ends it. */
 struct standard_plugin {
@@ -35,5 +36,9 @@ struct standard {
  */
 const struct qp_plugin *standard_find(
     struct standard *s, struct arena *scratch, const char *dir, const char *path);
+
+/* standard_build_id - the build id in the first bytes of an ELF object, a part of them; empty: there is none.
+ * They may be anybody's bytes */
+struct str standard_build_id(struct str head);
 
 #endif
