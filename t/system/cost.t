@@ -62,7 +62,23 @@ sub no_more_than {
     return $good;
 }
 
-is join(' ', sort keys %baseline), 'instructions instructions_per_byte system_calls', 'cost.baseline is whole';
+is join(' ', sort keys %baseline), 'instructions instructions_per_byte process_instructions process_system_calls system_calls',
+    'cost.baseline is whole';
+
+# process - a session as under tcpserver, whose program is some tool's victim from its start to its end
+sub process {
+    my (@tool) = @_;
+    my $wrapper = $t->file('wrapper', '#!/bin/sh' . "\nexec @tool '" . $t->program('qpsmtpd') . "' \"\$@\"\n");
+
+    chmod 0755, $wrapper;
+    no warnings 'redefine';
+    local *Qpsmtpd::Test::program = sub { $wrapper };
+    my $d = $t->dialogue;
+    my $reply = $d->deliver('a@client.test', 'b@example.test', message(4096));
+    $reply =~ /^250 / or die "$reply\n" . $d->log;
+    $d->quit;
+    is $d->status, 0, 'a process for one session';
+}
 
 # ---- system calls ----
 
@@ -96,6 +112,20 @@ SKIP: {
     $good or diag map { sprintf "%6.1f %s\n", $count{$_} / $sessions, $_ } sort { $count{$b} <=> $count{$a} } keys %count;
 }
 
+SKIP: {
+    my $trace = $t->dir . '/strace.process';
+    my ($status, $said) = $t->run('strace', '-o', '/dev/null', 'true');
+    skip "processes cannot be traced here: $said", 2 if $status != 0;
+
+    process('strace', '-qq', '-e', 'signal=none', '-o', $trace);
+    my %count;
+    $count{$_}++ for slurp($trace) =~ /^([a-z]\w*)\(/mg;
+    my $sum = 0;
+    $sum += $_ for values %count;
+    no_more_than(process_system_calls => $sum)
+        or diag map { sprintf "%6d %s\n", $count{$_}, $_ } sort { $count{$b} <=> $count{$a} } keys %count;
+}
+
 # ---- instructions ----
 
 # counted - by callgrind, in sessions alone, for so many of them in one process
@@ -124,12 +154,17 @@ sub platform {
 SKIP: {
     my ($wanted) = slurp("$here/cost.baseline") =~ /^# instructions: (.*)/m;
     my $platform = platform();
-    skip "the baseline is for $wanted, this is $platform", 2 if $platform ne $wanted;
+    skip "the baseline is for $wanted, this is $platform", 4 if $platform ne $wanted;
 
     my ($small, $big) = (message(4096), message(1 << 24));
     my $first = counted(1, $small);
     no_more_than(instructions => (counted($sessions + 1, $small) - $first) / $sessions);
     no_more_than(instructions_per_byte => (counted(1, $big) - $first) / (length($big) - length $small));
+
+    my $out = $t->dir . '/callgrind.process';
+    process('valgrind', '--quiet', '--tool=callgrind', "--callgrind-out-file=$out");
+    my ($process) = slurp($out) =~ /^totals: (\d+)/m;
+    no_more_than(process_instructions => $process);
 }
 
 done_testing;
