@@ -3,11 +3,13 @@
  *
  *   plugins file: check_badmailfrom [reject 0|1|naughty] [reject_type TYPE] [defer 0|1]
  *                 badmailfrom, the name of 1.00, takes the same words
- *   file:         badmailfrom: user@host, @host or a pattern, then the reason (see badlist.h)
+ *   file:         badmailfrom: user@host or @host, as badmailfrom also a pattern, then the reason (see
+ *                 badlist.h)
  *   hooks:        mail, or with `defer 1` each rcpt: 550 with the reason or the default text
  *
  * As check_badmailfrom it does what r356 and qmail-smtpd do: defer is 1, relay clients are checked
- * too. As badmailfrom it does what 1.00 does: defer is 0, immune clients are let through.
+ * too, and the list has no patterns: it may be qmail's. As badmailfrom it does what 1.00 does: defer is
+ * 0, immune clients are let through, what looks like a pattern is one.
  */
 #include <string.h>
 
@@ -37,7 +39,8 @@ on_init(struct qp *q, int argc, const char *const argv[])
     return qp_args(q, argc, argv,
                (const struct qp_arg[]){
                    QP_REJECT_ARGS(&c->reject), {"defer", .flag = &c->defer}, {0}}) &&
-           (c->list = qp_badlist_open(q, "badmailfrom")) != NULL;
+           (c->list = r356 ? qp_badlist_open_of_qmail(q, "badmailfrom")
+                           : qp_badlist_open(q, "badmailfrom")) != NULL;
 }
 
 static enum qp_rc

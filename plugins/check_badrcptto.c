@@ -4,7 +4,8 @@
  *   plugins file: check_badrcptto             before rcpt_ok
  *                 badrcptto, the name of 1.00, is the same but lets immune clients through
  *   file:         badrcptto: user@host, @host or a pattern, then the reason (see badlist.h)
- *   hook rcpt:    550 with the reason, or 550 5.1.1 "mail to ENTRY not accepted here"
+ *   hook rcpt:    550 with the reason, or 550 5.1.1 "mail to ENTRY not accepted here"; both let those in
+ *                 whitelistrcpt of the plugin whitelist pass
  *
  * Source: r356 check_badrcptto, 1.00 badrcptto (which writes its text with (#5.1.1) behind it).
  */
@@ -38,7 +39,7 @@ on_rcpt(struct qp *q, const struct qp_address *to)
     if (!c->r356 && qp_immune(q))
         return QP_DECLINED;
     bad = qp_badlist_find(q, c->list, to);
-    if (bad == NULL)
+    if (bad == NULL || qp_immune_rcpt(q, to))
         return QP_DECLINED;
     qp_note_add(q, QP_CONNECTION, "karma", -2);
     if (bad->reason[0] != '\0')

@@ -3,7 +3,8 @@
  *
  *   plugins file:   check_basicheaders [DAYS] [option value ...]         (r356)
  *                   headers [DAYS] [option value ...]                    (1.00)
- *     DAYS          1..36500: past DAYS future DAYS require From,Date
+ *     DAYS          1..36500: past DAYS future DAYS require From,Date. As check_basicheaders, words that
+ *                   are no options behind it are passed over, with a warning
  *     require LIST  names separated by commas; default From,Date, as headers From
  *     past DAYS, future DAYS    1..36500, default: not looked at
  *     reject 0|1|naughty, reject_type ...      <qpsmtpd/reject.h>, default 1 perm
@@ -327,17 +328,19 @@ on_init(struct qp *q, int argc, const char *const argv[])
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
     const char *require = NULL;
     int days = 0;
+    const struct qp_arg args[] = {
+        {.name = "days", .positional = true, .number = &days, .min = 1, .max = DAYS_MAX},
+        {.name = "require", .text = &require},
+        {.name = "past", .number = &c->past, .min = 1, .max = DAYS_MAX},
+        {.name = "future", .number = &c->future, .min = 1, .max = DAYS_MAX},
+        QP_REJECT_ARGS(&c->reject),
+        {0},
+    };
 
     c->strict = strncmp(qp_plugin_name(q), "headers", 7) == 0;
     c->texts = c->strict ? &texts_100 : &texts_r356;
     c->reject = QP_REJECT_DEFAULT;
-    if (!qp_args(q, argc, argv,
-            (const struct qp_arg[]){
-                {.name = "days", .positional = true, .number = &days, .min = 1, .max = DAYS_MAX},
-                {.name = "require", .text = &require},
-                {.name = "past", .number = &c->past, .min = 1, .max = DAYS_MAX},
-                {.name = "future", .number = &c->future, .min = 1, .max = DAYS_MAX},
-                QP_REJECT_ARGS(&c->reject), {0}}))
+    if (!qp_args(q, c->strict ? argc : qp_args_leading(q, argc, argv, args), argv, args))
         return false;
     if (c->past == 0)
         c->past = days;

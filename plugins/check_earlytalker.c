@@ -11,13 +11,15 @@
  *   hook data:    with check-at DATA: 451 (554) when bytes come before 354
  *
  * r356 check_earlytalker, 1.00 earlytalker. Spared are immune clients, those with a good history
- * (note karma_history above 5), and programs on a pipe, which write their dialogue all at once.
+ * (note karma_history above 5), programs on a pipe, which write their dialogue all at once, and, at
+ * connect, those that have begun with TLS: they have waited for our part of the handshake.
  */
 #include <string.h>
 #include <strings.h>
 
 #include <qpsmtpd/client.h>
 #include <qpsmtpd/reject.h>
+#include <qpsmtpd/tls.h>
 
 #define WAIT_MAX 60 /* seconds; clients may give up after five minutes (RFC 5321, 4.5.3.2.1) */
 #define TEXT     "Connecting host started transmitting before SMTP greeting"
@@ -121,7 +123,7 @@ on_connect(struct qp *q)
 {
     const struct conf *c = qp_instance(q);
 
-    if (!c->at_connect || is_spared(q))
+    if (!c->at_connect || qp_tls(q) != NULL || is_spared(q))
         return QP_DECLINED;
     return judge(q, c, qp_client_wait(q, wait_of(q, c)), c->defer);
 }

@@ -13,6 +13,7 @@
  *     - with rfc and strict: has no dot, or characters that no host name has,
  *     - with strict: is an address literal.
  *     Immune clients and the ports for submission are let through.
+ *   all of them let the names in whitelisthelo of the plugin whitelist pass
  *   hook rcpt, as helo: the same reply, when
  *     - with rfc and strict: the name has no address, or the client's address has no name,
  *     - with strict: neither leads to the other, to a neighbour or to the same domain.
@@ -52,8 +53,9 @@ struct conf {
 
 /* What the DNS is asked about; of a connection. */
 struct question {
-    const char *host; /* the HELO name, or NULL when it is an address literal */
-    const char *ptr;  /* NULL: nothing is asked, or all is answered */
+    const char *ptr; /* of the client's address; NULL: not made yet, or it has none */
+    bool open;       /* asked, and not looked at yet */
+    bool by_name;    /* the HELO name is no address literal: it is asked about as well */
     const char *fault;
 };
 
@@ -175,7 +177,7 @@ helo_fault(struct qp *q, const struct conf *c, const char *host)
     bool has_ip = ip_parse(qp_remote_ip(q), &peer), is_literal = literal_parse(host, &named);
 
     if (is_in_badhelo(q, c, host))
-        return qp_printf(q, QP_CONNECTION, "I do not believe you are %s.", host);
+        return qp_printf(q, QP_TRANSACTION, "I do not believe you are %s.", host);
     if (strcasecmp(host, "localhost") == 0 && !is_local(has_ip, &peer))
         return "You are not localhost";
     if (is_literal && has_ip && memcmp(&named, &peer, sizeof peer) != 0)
@@ -200,13 +202,15 @@ ask(struct qp *q, const struct conf *c, const char *host, struct question *quest
 
     if (c->policy < POLICY_RFC)
         return;
-    question->ptr = qp_dns_reverse(q, qp_remote_ip(q), NULL);
+    if (question->ptr == NULL)
+        question->ptr = qp_dns_reverse(q, qp_remote_ip(q), NULL);
     if (question->ptr == NULL)
         return; /* no network peer */
+    question->open = true;
     qp_dns_start(q, QP_DNS_PTR, question->ptr);
     if (literal_parse(host, &ip))
         return;
-    question->host = qp_strdup(q, QP_CONNECTION, host);
+    question->by_name = true;
     qp_dns_start(q, QP_DNS_A, host);
     qp_dns_start(q, QP_DNS_AAAA, host);
 }
@@ -249,7 +253,7 @@ static const char *
 dns_fault(struct qp *q, const struct conf *c, const struct question *question)
 {
     static const struct qp_dns_answer none = {.status = QP_DNS_NODATA};
-    const char *host = question->host;
+    const char *host = question->by_name ? qp_hello_host(q) : NULL;
     int64_t left_ms = c->timeout_ms;
     const struct qp_dns_answer *a = host ? qp_dns_within(q, QP_DNS_A, host, &left_ms) : &none;
     const struct qp_dns_answer *aaaa = host ? qp_dns_within(q, QP_DNS_AAAA, host, &left_ms) : &none;
@@ -285,13 +289,13 @@ dns_fault(struct qp *q, const struct conf *c, const struct question *question)
 static bool
 is_exempt(struct qp *q)
 {
-    return qp_immune(q) || qp_local_port(q) == 587 || qp_local_port(q) == 465;
+    return qp_immune(q) || qp_immune_hello(q) || qp_local_port(q) == 587 || qp_local_port(q) == 465;
 }
 
 static enum qp_rc
 as_r356(struct qp *q, const struct conf *c, const char *host)
 {
-    if (!is_in_badhelo(q, c, host))
+    if (!is_in_badhelo(q, c, host) || qp_immune_hello(q))
         return QP_DECLINED;
     return qp_deny(q,
         "Uh-huh.  You're %s, and I'm a boil on the bottom of the Marquess of "
@@ -306,7 +310,7 @@ on_helo(struct qp *q, const char *host)
     struct question *question = qp_state(q, QP_CONNECTION, sizeof *question);
     const char *fault;
 
-    *question = (struct question){0}; /* of an earlier greeting */
+    *question = (struct question){.ptr = question->ptr}; /* forget an earlier greeting */
     if (c->r356)
         return as_r356(q, c, host);
     if (host[0] == '\0') {
@@ -333,9 +337,9 @@ on_rcpt(struct qp *q, const struct qp_address *to)
     (void)to;
     if (is_exempt(q))
         return QP_DECLINED;
-    if (question->ptr != NULL) {
+    if (question->open) {
         question->fault = dns_fault(q, c, question);
-        question->ptr = NULL;
+        question->open = false;
         if (question->fault != NULL)
             qp_note_add(q, QP_CONNECTION, "karma", -1);
     }

@@ -4,6 +4,7 @@
  *   plugins file: count_unrecognized_commands [MAX] [http_abort 0|1]
  *     MAX         1 to 1000, default 4
  *     http_abort  default 1: a first command that is one of HTTP ends the connection at once
+ *     other words are passed over, with a warning
  *   hook unrecognized_command: 521 and close at the MAXth unknown command; else QP_DECLINED
  *
  * r356. A browser can be made to post mail to us (its request is read as commands, most of them
@@ -22,13 +23,15 @@ static bool
 on_init(struct qp *q, int argc, const char *const argv[])
 {
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
+    const struct qp_arg args[] = {
+        {"max", .positional = true, .number = &c->max, .min = 1, .max = 1000},
+        {"http_abort", .flag = &c->http_abort},
+        {0},
+    };
 
     *c = (struct conf){.max = 4, .http_abort = true};
     qp_instance_set(q, c);
-    return qp_args(q, argc, argv,
-        (const struct qp_arg[]){
-            {"max", .positional = true, .number = &c->max, .min = 1, .max = 1000},
-            {"http_abort", .flag = &c->http_abort}, {0}});
+    return qp_args(q, qp_args_leading(q, argc, argv, args), argv, args);
 }
 
 static bool

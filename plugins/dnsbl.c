@@ -5,9 +5,11 @@
  *                 default: 1 perm 8 0; one word alone is the TYPE
  *   files:        dnsbl_zones: zone, or zone:message with %IP%; dnsbl_allow: addresses that are not
  *                 looked up; dnsbl_rejectmsg: lines in front of the reason
- *   environment:  RBLSMTPD, as rblsmtpd(1) reads it: no lookups; empty accepts, -text is 550, text 450
+ *   environment:  RBLSMTPD, as rblsmtpd(1) reads it: no lookups; empty accepts, -text is 550, text 450,
+ *                 for all recipients
  *   hook connect: starts all lookups; with `reject connect` 554 with the reason
- *   hook rcpt:    550 with the reason, but for postmaster, abuse, mailer-daemon, root
+ *   hook rcpt:    550 with the reason, but for postmaster, abuse, mailer-daemon, root; 450 when
+ *                 dnsbl_allow is damaged
  *
  * Source: r356, whose files and texts these are; the arguments are those of 1.00. Immune clients are
  * let through. Unlike both, servers are waited for once in a connection, `timeout` in all. `hard 1`
@@ -33,6 +35,8 @@ struct state {
     const char **names; /* one for each zone; NULL: this client is not, or no longer, looked up */
     const char *reason; /* NULL: accept */
     enum qp_rc type;
+    bool for_all;  /* special recipients as well */
+    bool doubtful; /* nobody knows whether dnsbl_allow has it */
 };
 
 static bool
@@ -59,7 +63,7 @@ on_init(struct qp *q, int argc, const char *const argv[])
         c->reject.policy = QP_REJECT_YES;
     c->rejectmsg = qp_config_lines(q, "dnsbl_rejectmsg");
     return (c->list = qp_dnslist_open(q, "dnsbl_zones", ":")) != NULL &&
-           (c->allow = qp_table_open(q, "dnsbl_allow", QP_MATCH_IP)) != NULL;
+           (c->allow = qp_table_open(q, "dnsbl_allow", QP_MATCH_IP_DOT)) != NULL;
 }
 
 /* ---- texts ---- */
@@ -122,7 +126,7 @@ look_up(struct qp *q, const struct conf *c, struct state *s)
         qp_log(q, QP_LOG_INFO, "pass");
         return;
     }
-    s->type = c->reject.type;
+    s->type = s->doubtful ? QP_DENYSOFT : c->reject.type;
     s->reason = behind_rejectmsg(q, c, "\n", text_of(q, &c->list->zone[i], names[i], left_ms));
     qp_note_set(q, QP_CONNECTION, "dnsbl", s->reason);
     qp_note_add(q, QP_CONNECTION, "karma", -1);
@@ -137,6 +141,7 @@ read_rblsmtpd(struct qp *q, const struct conf *c, struct state *s, const char *t
     if (text[0] == '\0')
         return;
     s->type = hard ? QP_DENY : QP_DENYSOFT;
+    s->for_all = true;
     s->reason = behind_rejectmsg(q, c, " ", with_ip(q, text + (hard && !c->hard)));
 }
 
@@ -156,7 +161,7 @@ verdict(struct qp *q, const struct qp_address *to)
         look_up(q, c, s);
     if (s->reason == NULL)
         return QP_DECLINED;
-    if (to != NULL && qp_special(to)) {
+    if (to != NULL && !s->for_all && qp_special(to)) {
         qp_log(q, QP_LOG_INFO, "skip, nobody is refused here recipient=%s", to->address);
         return QP_DECLINED;
     }
@@ -170,11 +175,16 @@ on_connect(struct qp *q)
     const struct conf *c = qp_instance(q);
     struct state *s = qp_state(q, QP_CONNECTION, sizeof *s);
     const char *rblsmtpd = qp_env(q, "RBLSMTPD");
+    enum qp_lookup allowed;
 
-    if (rblsmtpd != NULL)
+    if (rblsmtpd != NULL) {
         read_rblsmtpd(q, c, s, rblsmtpd);
-    else if (!qp_immune(q) && !qp_table_has(q, c->allow, qp_remote_ip(q)))
-        start(q, c, s);
+    } else if (!qp_immune(q)) {
+        allowed = qp_table_find(q, c->allow, qp_remote_ip(q), NULL);
+        s->doubtful = allowed == QP_TROUBLE;
+        if (allowed != QP_FOUND)
+            start(q, c, s);
+    }
     return c->at_connect ? verdict(q, NULL) : QP_DECLINED;
 }
 

@@ -218,7 +218,8 @@ on_rcpt(struct qp *q, const struct qp_address *to)
 static enum qp_rc
 on_data_post_headers(struct qp *q)
 {
-    finish(q, qp_instance(q), qp_state(q, QP_CONNECTION, sizeof(struct state)));
+    if (!qp_immune(q)) /* it may have logged in since */
+        finish(q, qp_instance(q), qp_state(q, QP_CONNECTION, sizeof(struct state)));
     return QP_DECLINED;
 }
 

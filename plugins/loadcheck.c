@@ -3,6 +3,7 @@
  *
  *   plugins file: loadcheck [max_load LOAD]    0.01 to 100000, default 7; with an x behind it, 2x, for
  *                                              each processor
+ *                 cache_time and uptime of 1.00 are read and ignored: asking costs nothing here
  *   hook connect: load of the last minute above that: DENYSOFT `Server load too high, please try again
  *                 later.`; else, and when the system does not tell its load, QP_DECLINED
  */
@@ -31,11 +32,15 @@ static bool
 on_init(struct qp *q, int argc, const char *const argv[])
 {
     double *max = qp_alloc(q, QP_INSTANCE, sizeof *max);
-    const char *text = "7";
+    const char *text = "7", *cache = NULL, *uptime = NULL;
 
     qp_instance_set(q, max);
-    if (!qp_args(q, argc, argv, (const struct qp_arg[]){{.name = "max_load", .text = &text}, {0}}))
+    if (!qp_args(q, argc, argv,
+            (const struct qp_arg[]){{.name = "max_load", .text = &text},
+                {.name = "cache_time", .text = &cache}, {.name = "uptime", .text = &uptime}, {0}}))
         return false;
+    if (cache || uptime)
+        qp_log(q, QP_LOG_WARN, "ignored: cache_time and uptime, the kernel is asked each time");
     return parse_load(text, max) ||
            qp_fail(q, "max_load: \"%s\" is no number from 0.01 to 100000, or such a number and x",
                text);

@@ -11,13 +11,22 @@
  */
 #include <strings.h>
 
+#include <qpsmtpd/host.h>
 #include <qpsmtpd/plugin.h>
 
 struct conf {
     const struct qp_table *me;
     const struct qp_table *hosts;
     const struct qp_table *more;
+    bool untold; /* rcpthosts is missing, and nobody was warned yet */
 };
+
+static void
+warn(struct qp *q, const char *me)
+{
+    qp_log(q, QP_LOG_WARN, "rcpthosts is missing or empty, mail is accepted for %s only",
+        me != NULL && *me != '\0' ? me : "the name of this host");
+}
 
 static bool
 on_init(struct qp *q, int argc, const char *const argv[])
@@ -30,10 +39,24 @@ on_init(struct qp *q, int argc, const char *const argv[])
         (c->hosts = qp_table_open(q, "rcpthosts", QP_MATCH_DOMAIN)) == NULL ||
         (c->more = qp_table_open(q, "morercpthosts.cdb", QP_MATCH_DOMAIN)) == NULL)
         return false;
-    if (qp_table_count(c->hosts) == 0)
-        qp_log(q, QP_LOG_WARN, "rcpthosts is missing or empty, mail is accepted for me=%s only",
-            qp_me(q));
+    c->untold = qp_table_count(c->hosts) == 0;
+    if (c->untold && qp_serves_many(q)) {
+        warn(q, qp_config(q, "me"));
+        c->untold = false;
+    }
     return true;
+}
+
+/* Where each client has a process there is no start to tell of it: the first refusal does. */
+static enum qp_rc
+refuse(struct qp *q, const struct conf *c)
+{
+    bool *told = qp_state(q, QP_CONNECTION, sizeof *told);
+
+    if (c->untold && !*told)
+        warn(q, qp_me(q));
+    *told = true;
+    return qp_deny(q, NULL);
 }
 
 static enum qp_rc
@@ -45,9 +68,9 @@ on_rcpt(struct qp *q, const struct qp_address *to)
 
     if (qp_relay_client(q))
         return QP_OK;
-    if (host[0] == '\0') {
-        if (strcasecmp(to->user, "postmaster") != 0 && strcasecmp(to->user, "abuse") != 0)
-            return qp_deny(q, NULL);
+    if (host[0] == '\0') { /* RFC 5321, 4.5.1; the engine knows no other such address */
+        if (strcasecmp(to->user, "postmaster") != 0)
+            return refuse(q, c);
         host = qp_me(q);
     }
     if (strcasecmp(host, qp_me(q)) == 0 || qp_table_has(q, c->me, host))
@@ -60,7 +83,7 @@ on_rcpt(struct qp *q, const struct qp_address *to)
         return QP_OK;
     if (ours == QP_TROUBLE || more == QP_TROUBLE || qp_note_true(q, QP_CONNECTION, "relay_unknown"))
         return qp_denysoft(q, "unable to read controls (#4.3.0)");
-    return qp_deny(q, NULL);
+    return refuse(q, c);
 }
 
 QP_PLUGIN(.name = "rcpt_ok", .init = on_init, .rcpt = on_rcpt);

@@ -3,7 +3,8 @@
  *
  *   plugins file: rcpt_regexp                 before rcpt_ok
  *   file:         rcpt_regexp: "/PATTERN/ RESULT [text]" or "user@host RESULT [text]", a line each
- *   hook rcpt:    the result and text of the first line that matches; none: QP_DECLINED
+ *   hook rcpt:    the result and text of the first line that matches; none, or a refusal of who is in
+ *                 whitelistrcpt of the plugin whitelist: QP_DECLINED
  *
  * Case never counts. RESULT is OK (the recipient is accepted, whoever asks), DENY, DENYSOFT, one of
  * both with _DISCONNECT, or DECLINED (the next plugin decides). Source: 1.00, which skipped wrong
@@ -97,6 +98,12 @@ on_init(struct qp *q, int argc, const char *const argv[])
     return qp_args(q, argc, argv, (const struct qp_arg[]){{0}});
 }
 
+static bool
+refuses(enum qp_rc rc)
+{
+    return rc != QP_OK && rc != QP_DECLINED;
+}
+
 static enum qp_rc
 on_rcpt(struct qp *q, const struct qp_address *to)
 {
@@ -105,9 +112,12 @@ on_rcpt(struct qp *q, const struct qp_address *to)
     for (size_t i = 0; i < c->n; i++) {
         const struct rule *r = &c->rule[i];
 
-        if (r->regex != NULL ? qp_regex_match(q, r->regex, to->address)
-                             : strcasecmp(r->address, to->address) == 0)
-            return qp_result(q, r->rc, "%s", r->text);
+        if (!(r->regex != NULL ? qp_regex_match(q, r->regex, to->address)
+                               : strcasecmp(r->address, to->address) == 0))
+            continue;
+        if (refuses(r->rc) && qp_immune_rcpt(q, to))
+            return QP_DECLINED;
+        return qp_result(q, r->rc, "%s", r->text);
     }
     return QP_DECLINED;
 }

@@ -7,6 +7,7 @@
  *   hooks helo, ehlo, mail_pre, mail: start the lookups
  *   hook rcpt:    550 "Mail from HOST rejected because it MESSAGE" or "Mail from HELO NAME ...", but
  *                 for postmaster, abuse, mailer-daemon, root
+ *   hook reset_transaction: a complaint that `reject naughty` has left goes with its sender, 100 times
  *
  * Source: r356, whose file and texts these are; the arguments are those of 1.00. Immune clients and
  * the null sender are let through; addresses are not looked up. Servers are waited for `timeout` in
@@ -20,6 +21,8 @@
 #include <qpsmtpd/reject.h>
 #include <qpsmtpd/special.h>
 
+#define FORGET_MAX 100 /* complaints in one connection */
+
 struct conf {
     const struct qp_dnslist *list;
     struct qp_reject reject;
@@ -29,6 +32,7 @@ struct conf {
 /* Of a connection. */
 struct patience {
     int64_t spent_ms;
+    int forgotten;
 };
 
 /* Of a transaction. */
@@ -156,5 +160,18 @@ on_rcpt(struct qp *q, const struct qp_address *to)
     return s->reason != NULL ? qp_reject(q, &c->reject, s->reason) : QP_DECLINED;
 }
 
+static enum qp_rc
+on_reset_transaction(struct qp *q)
+{
+    const struct conf *c = qp_instance(q);
+    const struct state *s = qp_state(q, QP_TRANSACTION, sizeof *s);
+    struct patience *p = qp_state(q, QP_CONNECTION, sizeof *p);
+
+    if (c->reject.policy == QP_REJECT_NAUGHTY && s->reason && p->forgotten++ < FORGET_MAX)
+        qp_naughty_forget(q);
+    return QP_DECLINED;
+}
+
 QP_PLUGIN(.name = "rhsbl", .init = on_init, .helo = on_helo, .ehlo = on_helo,
-    .mail_pre = on_mail_pre, .mail = on_mail, .rcpt = on_rcpt);
+    .mail_pre = on_mail_pre, .mail = on_mail, .rcpt = on_rcpt,
+    .reset_transaction = on_reset_transaction);

@@ -355,7 +355,7 @@ on_rcpt(struct qp *q, const struct qp_address *to)
 {
     const struct conf *c = qp_instance(q);
 
-    return !c->defer || qp_special(to) ? QP_DECLINED : refuse(q, verdict(q));
+    return !c->defer || qp_special(to) || qp_immune(q) ? QP_DECLINED : refuse(q, verdict(q));
 }
 
 /* The engine's Authentication-Results comes next, and wants the note. */

@@ -9,7 +9,8 @@
  *   files:          uribl_zones: ZONE [MASK,...] [ACTION] [noip]; without it nothing is done
  *                   uribl_whitelist_domains: a domain a line, never looked up, nor what is below it
  *   hook data_post: for each match in turn: add-header puts X-URIBL-Match on top; deny DENY; denysoft
- *                   DENYSOFT; log a warning. Else, and for immune clients, QP_DECLINED
+ *                   DENYSOFT; log a warning. Else, when the connection may ask no more questions,
+ *                   DENYSOFT_DISCONNECT. Else, and for immune clients, QP_DECLINED
  *
  * Source: 1.00. As there, names count wherever they stand in the text, numeric hosts only in URLs.
  * Otherwise: MIME parts are decoded, text parts alone are read. Of a name the registered domain is
@@ -167,9 +168,24 @@ struct search {
     struct links links;
     struct mime mime;
     struct host host[NAMES_MAX];
-    size_t hosts;
-    bool full; /* there were more hosts than that */
+    size_t hosts, hosts_max;
+    bool full;   /* there were more hosts than that */
+    bool unseen; /* one that might have led to more than a line of log could not be asked about */
 };
+
+/*
+ * Half of what the session may ask is more than one message gets: so the first one of a connection does not
+ * fail by its own hosts, again each time it comes.
+ */
+static size_t
+hosts_max(struct qp *q, size_t zones)
+{
+    size_t share = qp_dns_budget(q) / 2 / zones;
+
+    if (share < 1)
+        return 1;
+    return share < NAMES_MAX ? share : NAMES_MAX;
+}
 
 static bool
 is_friend(const struct search *s, const char *name)
@@ -205,9 +221,9 @@ on_found(void *data, const char *host, bool ip)
             return;
     if (!text)
         return;
-    if (s->hosts == NAMES_MAX) {
-        qp_log(
-            s->q, QP_LOG_NOTICE, "too many hosts, the others are not looked up max=%d", NAMES_MAX);
+    if (s->hosts == s->hosts_max) {
+        qp_log(s->q, QP_LOG_NOTICE, "too many hosts, the others are not looked up max=%zu",
+            s->hosts_max);
         s->full = true;
         return;
     }
@@ -345,6 +361,7 @@ look_up(struct search *s, struct match *match, int64_t *left_ms)
         if (qp_dns_temporary(a->status) && failed++ == 0)
             qp_log(s->q, QP_LOG_NOTICE, "lookup failed name=%s status=%s", names[i],
                 qp_dns_status_text(a->status));
+        s->unseen |= a->status == QP_DNS_BUDGET && z->action != LOG;
         address = listed(s->q, z, a);
         if (!address)
             continue;
@@ -397,6 +414,7 @@ on_data_post(struct qp *q)
     s = qp_alloc(q, QP_TRANSACTION, sizeof *s);
     s->q = q;
     s->c = c;
+    s->hosts_max = hosts_max(q, c->zones);
     s->links.found = on_found;
     s->mime.put = on_text;
     s->links.data = s->mime.data = s;
@@ -408,6 +426,9 @@ on_data_post(struct qp *q)
     qp_log(q, QP_LOG_INFO, "%s names=%zu matches=%zu", n > 0 ? "fail" : "pass", s->hosts, n);
     for (size_t i = 0; i < n && rc == QP_DECLINED; i++)
         rc = act(q, &match[i], describe(q, &match[i], &left_ms));
+    if (rc == QP_DECLINED && s->unseen) /* over its next connection it is looked at */
+        return qp_result(q, QP_DENYSOFT_DISCONNECT,
+            "too many names were looked up for this connection, try again");
     return rc;
 }
 

@@ -2,19 +2,20 @@
  * whitelist - whom other plugins shall leave alone
  *
  *   plugins file: whitelist       before the plugins that it shall keep quiet
+ *                 per_recipient 0 and merge 0|1 of 1.00 may stand there and change nothing
  *   files:        whitelisthosts (addresses and networks), whitelisthelo (names), whitelistsenders and
  *                 whitelistrcpt (user@host, or host)
  *   hook connect: environment WHITELISTCLIENT: note whitelistclient; an address that is listed: note
  *                 whitelisthost; each karma +5
  *   hooks helo, ehlo, mail, rcpt: notes whitelisthelo (connection), whitelistsender and whitelistrcpt
- *                 (transaction; the number of listed recipients)
- *   always QP_DECLINED
+ *                 (transaction; the number of listed recipients); for qp_immune_rcpt() the last recipient
+ *                 (whitelistrcpt_last) and whether it is listed (whitelistrcpt_listed)
+ *   always QP_DECLINED. A note is empty when its list cannot be read
  *
  * From 1.00, which answered OK, and so let listed recipients of any domain in, and kept all plugins
  * behind it from looking: here they look at the notes, as qp_immune() does. Lists of single recipients
  * (per_recipient) are not supported.
  */
-
 #include <qpsmtpd/plugin.h>
 
 #define KARMA 5
@@ -27,14 +28,25 @@ static bool
 on_init(struct qp *q, int argc, const char *const argv[])
 {
     struct conf *c = qp_alloc(q, QP_INSTANCE, sizeof *c);
+    bool per_recipient = false, merge = true;
 
     qp_instance_set(q, c);
-    return qp_args(q, argc, argv, (const struct qp_arg[]){{0}}) &&
-           (c->hosts = qp_table_open(q, "whitelisthosts", QP_MATCH_IP)) != NULL &&
+    if (!qp_args(q, argc, argv,
+            (const struct qp_arg[]){
+                {"per_recipient", .flag = &per_recipient}, {"merge", .flag = &merge}, {0}}))
+        return false;
+    if (per_recipient)
+        return qp_fail(q, "per_recipient: there are no lists of single recipients: write what they "
+                          "have into whitelisthosts, whitelisthelo and whitelistsenders, and "
+                          "per_recipient 0");
+    return (c->hosts = qp_table_open(q, "whitelisthosts", QP_MATCH_IP)) != NULL &&
            (c->helo = qp_table_open(q, "whitelisthelo", QP_MATCH_EXACT)) != NULL &&
            (c->senders = qp_table_open(q, "whitelistsenders", QP_MATCH_EXACT)) != NULL &&
            (c->rcpt = qp_table_open(q, "whitelistrcpt", QP_MATCH_EXACT)) != NULL;
 }
+
+/* What a note says of a list; NULL: there is none. */
+static const char *const said[] = {[QP_ABSENT] = NULL, [QP_FOUND] = "1", [QP_TROUBLE] = ""};
 
 static void
 spare(struct qp *q, const char *note, const char *who)
@@ -49,11 +61,17 @@ on_connect(struct qp *q)
 {
     const struct conf *c = qp_instance(q);
     const char *ip = qp_remote_ip(q);
+    enum qp_lookup listed;
 
-    if (qp_env(q, "WHITELISTCLIENT"))
+    if (qp_env(q, "WHITELISTCLIENT")) {
         spare(q, "whitelistclient", ip);
-    else if (qp_table_has(q, c->hosts, ip))
+        return QP_DECLINED;
+    }
+    listed = qp_table_find(q, c->hosts, ip, NULL);
+    if (listed == QP_FOUND)
         spare(q, "whitelisthost", ip);
+    else
+        qp_note_set(q, QP_CONNECTION, "whitelisthost", said[listed]);
     return QP_DECLINED;
 }
 
@@ -63,26 +81,33 @@ on_hello(struct qp *q, const char *host)
     const struct conf *c = qp_instance(q);
 
     /* of the last greeting: it may be said again */
-    qp_note_set(q, QP_CONNECTION, "whitelisthelo", qp_table_has(q, c->helo, host) ? "1" : NULL);
+    qp_note_set(q, QP_CONNECTION, "whitelisthelo", said[qp_table_find(q, c->helo, host, NULL)]);
     return QP_DECLINED;
 }
 
-static bool
-is_listed(struct qp *q, const struct qp_table *t, const struct qp_address *a)
+static enum qp_lookup
+look_up(struct qp *q, const struct qp_table *t, const struct qp_address *a)
 {
-    return *a->address &&
-           (qp_table_has(q, t, a->address) || (*a->host && qp_table_has(q, t, a->host)));
+    enum qp_lookup address, host;
+
+    if (!*a->address)
+        return QP_ABSENT;
+    address = qp_table_find(q, t, a->address, NULL);
+    if (address == QP_FOUND || !*a->host)
+        return address;
+    host = qp_table_find(q, t, a->host, NULL);
+    return host == QP_ABSENT ? address : host;
 }
 
 static enum qp_rc
 on_mail(struct qp *q, const struct qp_address *sender)
 {
     const struct conf *c = qp_instance(q);
+    enum qp_lookup listed = look_up(q, c->senders, sender);
 
-    if (is_listed(q, c->senders, sender)) {
-        qp_note_set(q, QP_TRANSACTION, "whitelistsender", "1");
+    qp_note_set(q, QP_TRANSACTION, "whitelistsender", said[listed]);
+    if (listed == QP_FOUND)
         qp_log(q, QP_LOG_INFO, "listed note=whitelistsender sender=%s", sender->address);
-    }
     return QP_DECLINED;
 }
 
@@ -91,7 +116,11 @@ on_rcpt(struct qp *q, const struct qp_address *to)
 {
     const struct conf *c = qp_instance(q);
 
-    if (is_listed(q, c->rcpt, to))
+    enum qp_lookup listed = look_up(q, c->rcpt, to);
+
+    qp_note_set(q, QP_TRANSACTION, "whitelistrcpt_last", to->address);
+    qp_note_set(q, QP_TRANSACTION, "whitelistrcpt_listed", said[listed]);
+    if (listed == QP_FOUND)
         qp_note_add(q, QP_TRANSACTION, "whitelistrcpt", 1);
     return QP_DECLINED;
 }

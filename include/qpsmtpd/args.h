@@ -51,6 +51,14 @@ struct qp_arg {
  */
 bool qp_args(struct qp *q, int argc, const char *const argv[], const struct qp_arg args[]);
 
+/*
+ * qp_args_leading - for a plugin that passed over what it did not know (r356): how many words qp_args() reads
+ *
+ * These are options with their values, and as many others as args has positional ones; a warning names
+ * the first of the rest
+ */
+int qp_args_leading(struct qp *q, int argc, const char *const argv[], const struct qp_arg args[]);
+
 /* The same, one word at a time, for plugins with a grammar of their own. false: qp_fail() was
  * called. */
 bool qp_arg_int(struct qp *q, const char *word, int min, int max, int *out);
@@ -58,6 +66,9 @@ bool qp_arg_bool(struct qp *q, const char *word, bool *out);
 bool qp_arg_enum(struct qp *q, const char *word, const char *choices, int *out);
 bool qp_arg_duration(struct qp *q, const char *word, int64_t *out_ms);
 bool qp_arg_size(struct qp *q, const char *word, uint64_t *out);
+
+/* qp_reject_type_given - did qp_args() find a value for an entry with reject_type? */
+bool qp_reject_type_given(struct qp *q);
 
 /* qp_rc_parse - "DENY", "DENYSOFT", "OK" … as lines of configuration files name results, any case
  */

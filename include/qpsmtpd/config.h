@@ -43,6 +43,7 @@ enum qp_match {
     QP_MATCH_ADDRESS, /* user@host or @host, case ignored */
     QP_MATCH_DOMAIN,  /* host, or .suffix for every name below it (qmail's rcpthosts) */
     QP_MATCH_IP,      /* 192.0.2.1, 192.0.2. (prefix), 192.0.2.0/24, 2001:db8::/32 */
+    QP_MATCH_IP_DOT,  /* the same; in text, 192.0.2 is that prefix, too */
 };
 
 struct qp_table;
@@ -78,6 +79,13 @@ enum qp_lookup qp_table_find(
 
 /* qp_table_has - the same where an unreadable database may count as absent (it is logged) */
 bool qp_table_has(struct qp *q, const struct qp_table *t, const char *key);
+
+/*
+ * qp_table_lines - the lines that the table was read from, so that init can look at their values
+ *
+ * n is 0 for a compiled list or a constant database: what is wrong there is found by a lookup
+ */
+struct qp_lines qp_table_lines(const struct qp_table *t);
 
 size_t qp_table_count(const struct qp_table *t); /* entries, equal ones once; 0 for a cdb */
 

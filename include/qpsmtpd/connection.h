@@ -19,8 +19,8 @@ const char *qp_local_ip(struct qp *q);   /* "": unknown */
 int qp_local_port(struct qp *q);         /* 0: unknown */
 const char *qp_local_host(struct qp *q); /* TCPLOCALHOST; "": unknown */
 
-/* qp_env - an environment variable of this connection (tcprules: RELAYCLIENT, RBLSMTPD …); NULL:
- * unset. qp_env_unset: from now on, for all plugins and for programs they start */
+/* qp_env - an environment variable of this connection (tcprules: RELAYCLIENT, RBLSMTPD …), else of
+ * the server (QMAIL …); NULL: unset. qp_env_unset: from now on, for all plugins and for programs they start */
 const char *qp_env(struct qp *q, const char *name);
 void qp_env_unset(struct qp *q, const char *name);
 
@@ -35,11 +35,16 @@ void qp_relay_client_set(struct qp *q, bool allowed);
 
 /* qp_immune - shall checks be skipped for this client? True for relay clients, and when a note
  * whitelisthost, whitelistclient (connection) or whitelistsender (transaction) is true (1.00
- * is_immune) */
+ * is_immune). An empty one of these notes tells that its list cannot be read: then it is false, and what
+ * the handler refuses is refused for now, with 4xx */
 bool qp_immune(struct qp *q);
+/* qp_immune_hello - the same for checks of the greeting: note whitelisthelo (connection) */
+bool qp_immune_hello(struct qp *q);
+/* qp_immune_rcpt - the same for checks of this recipient, when the plugin whitelist was asked before */
+bool qp_immune_rcpt(struct qp *q, const struct qp_address *to);
 
 const char *qp_hello(struct qp *q);      /* "helo", "ehlo" or, before an accepted greeting, "" */
-const char *qp_hello_host(struct qp *q); /* as sent; "" before */
+const char *qp_hello_host(struct qp *q); /* as sent; "" before; valid until the next one */
 unsigned int qp_command_count(struct qp *q); /* that the client has sent, this one included */
 
 /* qp_command_args - what followed the verb of the command that is being run; "" when nothing did */

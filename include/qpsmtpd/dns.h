@@ -44,6 +44,10 @@ const struct qp_dns_answer *qp_dns_wait(
 /* qp_dns_peek - the answer if it is there already; NULL otherwise. Never waits, never asks. */
 const struct qp_dns_answer *qp_dns_peek(struct qp *q, enum qp_dns_type type, const char *name);
 
+/* qp_dns_budget - how many different questions one session may ask, dns_queries_max; a plugin that has many
+ * for one message shares it. What is asked to connect to a daemon (peer.h) does not count. */
+unsigned int qp_dns_budget(struct qp *q);
+
 /* qp_dns_temporary - is it worth trying again later? SERVFAIL, REFUSED, TIMEOUT, MALFORMED, BUDGET */
 bool qp_dns_temporary(enum qp_dns_status status);
 

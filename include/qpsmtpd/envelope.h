@@ -1,7 +1,8 @@
 /*
  * qpsmtpd/envelope.h - sender and recipients
  *
- * Addresses live as long as the transaction. Included by plugin.h.
+ * Addresses live as long as the transaction; the one that a RCPT hook is asked about as long as the
+ * command. Included by plugin.h.
  */
 #ifndef QPSMTPD_ENVELOPE_H
 #define QPSMTPD_ENVELOPE_H

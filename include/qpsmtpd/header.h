@@ -2,9 +2,10 @@
  * qpsmtpd/header.h - the header fields of the message, from data_headers_end on
  *
  * Fields keep their order and every byte unless one of the functions below changes them. Names
- * match without case. Values are what follows the colon, without the blanks in front, folding kept
- * (LF and blank); NUL bytes are shown as '?'. Lines of the header that are no fields stay in the
- * message and are not reachable by name. Texts are valid until the end of the transaction.
+ * match without case, and end before blanks in front of the colon, which RFC 5322, 4.5, lets readers
+ * accept. Values are what follows the colon, without the blanks in front, folding kept (LF and blank);
+ * NUL bytes are shown as '?'. Lines of the header that are no fields stay in the message and are not
+ * reachable by name. Texts are valid until the end of the transaction.
  */
 #ifndef QPSMTPD_HEADER_H
 #define QPSMTPD_HEADER_H

@@ -45,6 +45,8 @@ bool qp_peer_arg(struct qp *q, const char *word, int port, struct qp_peer_at *ou
  *             without brackets) or a name, which is looked for in /etc/hosts, then in the DNS; its
  *             addresses are tried one after the other
  * port        of TCP
+ *             where must come from the configuration: such questions are outside of dns_queries_max and
+ *             of dns_hook_timeout
  * timeout_ms  for all that follows together, the DNS and qp_peer_line() included
  * returns     never NULL: whether it failed, qp_peer_error() tells. Not in init and child_init. What the
  *             plugin does not close ends with the SMTP command.

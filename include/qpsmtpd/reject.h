@@ -43,26 +43,54 @@ struct qp_reject {
 /*
  * qp_naughty_add - remember a reason to refuse this connection later
  *
- * The note naughty gets "(PLUGIN) text", one line for each different reason; the note
- * naughty_reject_type gets what the first plugin wanted, in words that qp_rc_parse() reads.
+ * The note naughty gets "(PLUGIN) text", one line for each different reason. The note
+ * naughty_reject_type gets the type of the first one, in words that qp_rc_parse() reads, when the plugin
+ * has the argument reject_type, or when it is temporary, which must not become permanent; otherwise the
+ * plugin naughty says what it is.
  */
 static inline void
 qp_naughty_add(struct qp *q, enum qp_rc type, const char *text)
 {
     const char *before = qp_note(q, QP_CONNECTION, "naughty");
     const char *line = qp_printf(q, QP_TRANSACTION, "(%s) %s", qp_plugin_name(q), text);
+    const char *word = type == QP_DENYSOFT              ? "DENYSOFT"
+                       : type == QP_DENYSOFT_DISCONNECT ? "DENYSOFT_DISCONNECT"
+                       : !qp_reject_type_given(q)       ? NULL
+                       : type == QP_DENY_DISCONNECT     ? "DENY_DISCONNECT"
+                                                        : "DENY";
 
     if (!qp_note_true(q, QP_CONNECTION, "naughty")) {
         qp_note_set(q, QP_CONNECTION, "naughty", line);
-        qp_note_set(q, QP_CONNECTION, "naughty_reject_type",
-            type == QP_DENYSOFT              ? "DENYSOFT"
-            : type == QP_DENY_DISCONNECT     ? "DENY_DISCONNECT"
-            : type == QP_DENYSOFT_DISCONNECT ? "DENYSOFT_DISCONNECT"
-                                             : "DENY");
+        qp_note_set(q, QP_CONNECTION, "naughty_reject_type", word);
     } else if (strlen(before) < QP_NAUGHTY_MAX && strstr(before, line) == NULL) {
         qp_note_set(
             q, QP_CONNECTION, "naughty", qp_printf(q, QP_TRANSACTION, "%s\n%s", before, line));
     }
+}
+
+/*
+ * qp_naughty_forget - take back what this plugin has said: it concerned a sender, who is gone
+ *
+ * Its lines go from the note naughty; the last one takes naughty_reject_type along. What goes leaves its
+ * memory behind until the connection ends: not for as often as a client likes.
+ */
+static inline void
+qp_naughty_forget(struct qp *q)
+{
+    const char *note = qp_note(q, QP_CONNECTION, "naughty"), *rest = "", *end;
+    const char *mine = qp_printf(q, QP_TRANSACTION, "(%s) ", qp_plugin_name(q));
+
+    if (note == NULL || strstr(note, mine) == NULL)
+        return;
+    for (; *note; note = end + (*end == '\n')) {
+        end = strchrnul(note, '\n');
+        if (strncmp(note, mine, strlen(mine)) != 0)
+            rest = qp_printf(
+                q, QP_TRANSACTION, "%s%s%.*s", rest, *rest ? "\n" : "", (int)(end - note), note);
+    }
+    qp_note_set(q, QP_CONNECTION, "naughty", *rest ? rest : NULL);
+    if (!*rest)
+        qp_note_set(q, QP_CONNECTION, "naughty_reject_type", NULL);
 }
 
 /*

@@ -26,6 +26,7 @@ struct qp_tls {
     const char *client_issuer;
     const char *client_hash; /* SHA-256 of that certificate, 64 hex digits */
     bool client_verified;    /* it was issued by one of our certificate authorities */
+    const char *remark;      /* for the log: what is wrong with our files for server_name; "" */
 };
 
 /* qp_tls - of this connection; NULL: it is not encrypted */

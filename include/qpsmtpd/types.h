@@ -24,9 +24,10 @@ enum qp_rc {
 
 /* How long something lives. */
 enum qp_scope {
-    QP_TRANSACTION, /* until RSET, the next MAIL, HELO or EHLO, the end of DATA, the disconnect */
-    QP_CONNECTION,  /* until the client is gone */
-    QP_INSTANCE,    /* as long as this line of config/plugins is loaded */
+    QP_TRANSACTION, /* until RSET, the next MAIL, HELO or EHLO, the end of DATA, the disconnect; before
+                       MAIL, when much is kept, only until the command is answered */
+    QP_CONNECTION, /* until the client is gone */
+    QP_INSTANCE,   /* as long as this line of config/plugins is loaded */
 };
 
 /* syslog's numbers, which are those of qpsmtpd 1.00 */

@@ -171,7 +171,7 @@ on_auth(struct qp *q, const struct qp_auth *a)
     if (why)
         return trouble(q, why);
     if (!strchr(user, '@'))
-        user = qp_printf(q, QP_CONNECTION, "%s@%s", user, realm);
+        user = qp_printf(q, QP_TRANSACTION, "%s@%s", user, realm);
     if (strlen(user) > USER_MAX)
         return qp_password_check(q, a, NULL, NULL);
     result = sasl_server_new("smtp", realm, NULL, NULL, NULL, callbacks, 0, &conn);

@@ -70,14 +70,11 @@ begin(struct qp *q, struct milter *m, enum milter_step step)
     return true;
 }
 
-/* How long the next answer may take; 0: the message has taken too long */
+/* How long the next answer may take */
 static int64_t
 patience(const struct milter *m)
 {
-    int64_t wait = m->step == MILTER_STEP_END ? m->times.end_ms : m->times.read_ms;
-    int64_t left = m->deadline ? m->deadline - qp_clock_ms() : wait;
-
-    return left < wait ? (left > 0 ? left : 0) : wait;
+    return m->step == MILTER_STEP_END ? m->times.end_ms : m->times.read_ms;
 }
 
 static enum milter_verdict
@@ -246,16 +243,18 @@ milter_say_rcpt(struct qp *q, struct milter *m, const struct qp_address *to, con
     struct milter_code *code)
 {
     enum milter_verdict verdict;
+    bool begun;
 
     if (!wants(m, MILTER_STEP_RCPT) ||
         (refused && !(m->talk.agreed.offer.steps & MILTER_REFUSED_RCPT)))
         return MILTER_GO_ON;
     m->facts.rcpt = to;
     m->facts.refused = refused;
-    if (!begin(q, m, MILTER_STEP_RCPT))
-        return MILTER_BROKEN;
-    m->facts.rcpt = NULL;
+    begun = begin(q, m, MILTER_STEP_RCPT);
+    m->facts.rcpt = NULL; /* it does not outlive the command */
     m->facts.refused = NULL;
+    if (!begun)
+        return MILTER_BROKEN;
     put_path(q, m, to);
     verdict = ask(q, m, code);
     return refused && verdict != MILTER_BROKEN ? MILTER_GO_ON : verdict;
@@ -385,12 +384,12 @@ milter_say_message(struct qp *q, struct milter *m, struct milter_code *code)
         struct milter_code *) = {say_header, say_headers_end, say_body, say_end};
     enum milter_verdict verdict = MILTER_GO_ON;
 
-    m->deadline = qp_clock_ms() + m->times.total_ms;
+    m->talk.deadline = qp_clock_ms() + m->times.total_ms;
     m->edits =
         (struct milter_edits){.exact = (m->talk.agreed.offer.steps & MILTER_LEADING_BLANK) != 0};
     for (size_t i = 0; i < sizeof parts / sizeof *parts && verdict == MILTER_GO_ON; i++)
         verdict = parts[i](q, m, code);
-    m->deadline = 0;
+    m->talk.deadline = 0;
     return verdict;
 }
 

@@ -40,7 +40,6 @@ struct milter {
     struct milter_edits edits;
     enum milter_step step; /* the last one */
     const char *field;     /* name of the field, when that was a header; NULL */
-    int64_t deadline;      /* of the message; 0: none runs */
 };
 
 /* What it says about a step. */

@@ -67,10 +67,19 @@ await(const struct milter_talk *t, short events, int64_t deadline)
     }
 }
 
+/* The end of a wait of that length, or the deadline before it. */
+static int64_t
+end_of(const struct milter_talk *t, int64_t wait_ms)
+{
+    int64_t end = qp_clock_ms() + wait_ms;
+
+    return t->deadline && t->deadline < end ? t->deadline : end;
+}
+
 static bool
 write_all(struct milter_talk *t, const uint8_t *p, size_t n)
 {
-    int64_t deadline = qp_clock_ms() + t->write_ms;
+    int64_t deadline = end_of(t, t->write_ms);
 
     while (n > 0) {
         ssize_t done = send(t->fd, p, n, MSG_NOSIGNAL);
@@ -132,7 +141,7 @@ bool
 talk_read(struct milter_talk *t, int64_t wait_ms, struct milter_packet *out)
 {
     uint8_t *in = t->buffer + MILTER_FRAME + MILTER_DATA_MAX;
-    int64_t deadline = qp_clock_ms() + wait_ms;
+    int64_t deadline = end_of(t, wait_ms);
     const char *wrong;
     size_t n;
 

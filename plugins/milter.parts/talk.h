@@ -28,6 +28,7 @@ struct milter_talk {
     struct milter_agreed agreed;
     struct milter_writer out; /* the packet in the making */
     int64_t write_ms;         /* for one packet */
+    int64_t deadline;         /* qp_clock_ms() when every wait ends, be it for writing; 0: none */
     uint8_t *buffer;          /* of out, and behind it of what comes in */
 };
 

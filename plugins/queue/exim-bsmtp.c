@@ -93,11 +93,12 @@ judge(struct qp *q, const struct program *p, int status, int trouble)
         return answer.code < 500 ? qp_denysoft(q, "%s", answer.text)
                                  : qp_deny(q, "%s", answer.text);
     }
-    if (trouble || status != 0)
+    if (trouble || status != 0 || p->unread > 0)
         return internal_error(q, trouble               ? strerror(trouble)
                                  : status < 0          ? "it did not end in time"
                                  : WIFSIGNALED(status) ? "killed by a signal"
-                                                       : "exit code, without a word of why");
+                                 : status != 0         ? "exit code, without a word of why"
+                                                       : "it has not read everything");
     qp_log(q, QP_LOG_NOTICE, "queued id=%s", id);
     return qp_ok(q, "Queued!%s%s", *id ? " " : "", id);
 }

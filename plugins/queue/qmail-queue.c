@@ -177,8 +177,9 @@ start(struct qp *q, const struct conf *c, struct child *child)
         close_all(ends, 6);
         return &not_started;
     }
-    close_all((int[]){ends[0], ends[2], ends[5]}, 3);
-    program_adopt(&child->program, pid, ends[4], c->timeout_ms, TOTAL * c->timeout_ms);
+    close_fd(&ends[5]);
+    program_adopt(&child->program, pid, ends[4], (int[]){ends[0], ends[2]}, c->timeout_ms,
+        TOTAL * c->timeout_ms);
     child->message = ends[1];
     child->envelope = ends[3];
     fcntl(child->message, F_SETFL, O_NONBLOCK); /* ours alone: the program's ends still block */
@@ -238,6 +239,7 @@ static const struct verdict *
 judge(struct qp *q, struct program *p, int status, int trouble)
 {
     const struct verdict *custom;
+    bool whole = trouble == 0 && p->unread == 0;
 
     if (trouble == ETIMEDOUT || (status < 0 && errno == ETIMEDOUT))
         return verdict_of(EXIT_TIMEOUT);
@@ -245,7 +247,7 @@ judge(struct qp *q, struct program *p, int status, int trouble)
         return &not_collected;
     if (WIFSIGNALED(status))
         return &crashed;
-    if (trouble != 0 && (trouble != EPIPE || WEXITSTATUS(status) == 0))
+    if ((trouble != 0 && trouble != EPIPE) || (WEXITSTATUS(status) == 0 && !whole))
         return verdict_of(EXIT_READ); /* it has not got all, whatever it says */
     if (WEXITSTATUS(status) == EXIT_CUSTOM && (custom = custom_verdict(q, p)))
         return custom;
@@ -269,8 +271,9 @@ hand_over(struct qp *q, const struct conf *c, struct child *child)
     status = program_end(q, p);
     v = judge(q, p, status, trouble);
     if (v)
-        qp_log(q, QP_LOG_WARN, "not queued pid=%ld status=0x%04x write=\"%s\" reason=\"%s\"",
-            (long)p->pid, (unsigned)status & 0xffff, trouble ? strerror(trouble) : "complete",
+        qp_log(q, QP_LOG_WARN,
+            "not queued pid=%ld status=0x%04x write=\"%s\" unread=%zu reason=\"%s\"", (long)p->pid,
+            (unsigned)status & 0xffff, trouble ? strerror(trouble) : "complete", p->unread,
             v->text);
     return v;
 }

@@ -96,9 +96,13 @@ finish(void *data)
 static const char *
 error(void *data)
 {
-    const struct tls_client *c = data;
+    struct tls_client *c = data;
+    const char *why = *c->why ? c->why : "TLS: broken";
 
-    return *c->why ? c->why : "TLS: broken";
+    if (!*c->remark)
+        return why;
+    snprintf(c->error, sizeof c->error, "%s (not used: %s)", why, c->remark);
+    return c->error;
 }
 
 /* ---- what the handshake has shown ---- */
@@ -147,6 +151,7 @@ describe(void *data, struct qp_tls *out)
     out->cipher = SSL_get_cipher_name(c->ssl);
     out->bits = SSL_get_cipher_bits(c->ssl, NULL);
     out->server_name = c->name;
+    out->remark = c->remark;
     out->resumed = SSL_session_reused(c->ssl);
     out->kernel = BIO_get_ktls_send(SSL_get_wbio(c->ssl));
     describe_certificate(c, out);

@@ -43,6 +43,7 @@ path_of(const char *dir, const char *name, const char *ending)
     return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0 ? strdup(path) : NULL;
 }
 
+/* NULL: see why, which is "" when there are no such files. */
 static SSL_CTX *
 context_of(struct qp *q, const struct tls_server *server, const char *name, char *why, size_t size)
 {
@@ -53,9 +54,10 @@ context_of(struct qp *q, const struct tls_server *server, const char *name, char
         {file[0], file[1]}, {file[3] ? file[2] : NULL, file[3]}};
     SSL_CTX *context = NULL;
 
+    *why = '\0';
     if (file[0] && file[1])
         context = tls_context(q, server, pair, why, size);
-    else
+    else if (file[0] || file[1])
         snprintf(why, size, "%s/%s: .crt and .key are not both there", dir, name);
     for (size_t i = 0; i < sizeof file / sizeof *file; i++)
         free(file[i]);
@@ -146,12 +148,15 @@ tls_names_free(struct tls_server *server)
 
 /* ---- the client's choice ---- */
 
-/* An own reference, or NULL. Where the process serves one client, only what it asks for is read. */
+/* An own reference, or NULL. Where the process serves one client, only what it asks for is read, and what
+ * is wrong with it is seen only now. */
 static SSL_CTX *
-find(const struct tls_server *server, const char *name)
+find(struct tls_client *client, const char *name)
 {
+    const struct tls_server *server = client->server;
     struct tls_name key = {name, NULL};
-    char why[200];
+    SSL_CTX *context;
+    char why[sizeof client->remark];
 
     if (server->settings.many) {
         const struct tls_name *found =
@@ -162,7 +167,12 @@ find(const struct tls_server *server, const char *name)
             SSL_CTX_up_ref(found->context);
         return found ? found->context : NULL;
     }
-    return server->settings.names ? context_of(NULL, server, name, why, sizeof why) : NULL;
+    if (!server->settings.names)
+        return NULL;
+    context = context_of(NULL, server, name, why, sizeof why);
+    if (!context && *why)
+        memcpy(client->remark, why, sizeof why);
+    return context;
 }
 
 /* "_.example.org" for "mx.example.org"; false: it has no domain */
@@ -193,9 +203,9 @@ choose(SSL *ssl, int *alert, void *data) /* NOLINT(readability-non-const-paramet
         client->name[0] = '\0';
         return SSL_TLSEXT_ERR_NOACK;
     }
-    context = find(client->server, client->name);
+    context = find(client, client->name);
     if (!context && domain_of(client->name, domain))
-        context = find(client->server, domain);
+        context = find(client, domain);
     if (context) {
         SSL_set_SSL_CTX(ssl, context);
         SSL_CTX_free(context); /* ssl has its own reference */

@@ -32,6 +32,8 @@ struct tls_client {
     const struct tls_server *server;
     char name[TLS_NAME_MAX + 1]; /* SNI, checked; "" */
     char why[200];               /* of the last failure */
+    char remark[200];            /* why the certificate of that name is not used; "" */
+    char error[440];             /* both, for who asks */
     char dn[512], issuer[512], hash[65];
 };
 

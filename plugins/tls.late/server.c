@@ -32,11 +32,26 @@ set_versions(SSL_CTX *context, const struct tls_settings *s)
         SSL_CTX_set_security_level(context, 0);
 }
 
+/* At level 0 the lists of qpsmtpd 1.00, HIGH and HIGH:!SSLv2, would let in who shows no certificate at all. */
+static bool
+set_list(SSL_CTX *context, const char *ciphers)
+{
+    char *list = NULL;
+    bool good;
+
+    if (!ciphers)
+        return SSL_CTX_set_cipher_list(context, CIPHERS) == 1;
+    good = asprintf(&list, "%s:!aNULL:!eNULL", ciphers) >= 0 &&
+           SSL_CTX_set_cipher_list(context, list) == 1;
+    free(list);
+    return good;
+}
+
 static bool
 set_ciphers(SSL_CTX *context, const struct tls_settings *s, char *why, size_t size)
 {
-    if (SSL_CTX_set_cipher_list(context, s->ciphers ? s->ciphers : CIPHERS) != 1)
-        return tls_why(why, size, "tls_ciphers \"%s\"", s->ciphers);
+    if (!set_list(context, s->ciphers))
+        return tls_why(why, size, "tls_ciphers \"%s\"", s->ciphers ? s->ciphers : "");
     if (s->suites && SSL_CTX_set_ciphersuites(context, s->suites) != 1)
         return tls_why(why, size, "tls_ciphers \"%s\"", s->suites);
     return true;

@@ -8,7 +8,8 @@
 
 #include "base/pid.h"
 
-#define LINE_ROOM (LOG_LINE_MAX + 256)
+#define LINE_ROOM      (LOG_LINE_MAX + 256)
+#define LOG_NUMBER_MAX 1000000 /* of a level; more is a mistake */
 
 /* How often and how long a full pipe to the log is waited for before the line is given up. */
 #define WRITE_TRIES   5
@@ -32,15 +33,24 @@ static struct {
     int shift;
 } logger = {.level = LOG_LEVEL_WARN, .absolute = -1};
 
-static const char *const level_names[] = {
-    [LOG_LEVEL_EMERG] = "emerg",
-    [LOG_LEVEL_ALERT] = "alert",
-    [LOG_LEVEL_CRIT] = "crit",
-    [LOG_LEVEL_ERROR] = "error",
-    [LOG_LEVEL_WARN] = "warn",
-    [LOG_LEVEL_NOTICE] = "notice",
-    [LOG_LEVEL_INFO] = "info",
-    [LOG_LEVEL_DEBUG] = "debug",
+/* The ancestors' names, of which radar was above all others, syslog's, and whole words. */
+static const struct {
+    char name[16];
+    enum log_level level;
+} level_names[] = {
+    {"radar", LOG_LEVEL_EMERG},
+    {"emerg", LOG_LEVEL_EMERG},
+    {"emergency", LOG_LEVEL_EMERG},
+    {"alert", LOG_LEVEL_ALERT},
+    {"crit", LOG_LEVEL_CRIT},
+    {"critical", LOG_LEVEL_CRIT},
+    {"err", LOG_LEVEL_ERROR},
+    {"error", LOG_LEVEL_ERROR},
+    {"warn", LOG_LEVEL_WARN},
+    {"warning", LOG_LEVEL_WARN},
+    {"notice", LOG_LEVEL_NOTICE},
+    {"info", LOG_LEVEL_INFO},
+    {"debug", LOG_LEVEL_DEBUG},
 };
 
 static enum log_level
@@ -285,19 +295,15 @@ log_level_parse(struct str text, enum log_level *out)
 {
     uint64_t number;
 
-    if (text.n == 1 && str_number(text, 8, &number)) {
-        *out = clamp((int)number); /* r356 counted from 1: its LOGDEBUG */
+    if (str_number(text, LOG_NUMBER_MAX, &number)) {
+        *out = clamp((int)number); /* r356 counted from 1; 10 was its advice for "lots" */
         return true;
     }
     if (str_istarts(text, STR("log")))
         text = str_from(text, 3);
-    if (str_ieq(text, STR("radar"))) { /* the ancestors have it above all others */
-        *out = LOG_LEVEL_EMERG;
-        return true;
-    }
     for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++) {
-        if (str_ieq(text, str_of(level_names[i]))) {
-            *out = (enum log_level)i;
+        if (str_ieq(text, str_of(level_names[i].name))) {
+            *out = level_names[i].level;
             return true;
         }
     }

@@ -92,7 +92,7 @@ size_t log_line(char *out, size_t room, const struct log_event *event, enum log_
 size_t log_escape(char *out, size_t room, struct str text);
 
 /*
- * log_level_parse - "3", "LOGERROR", "error", any case; "8" is r356's debug
+ * log_level_parse - "3", "LOGERROR", "error", "err", any case; numbers above 7 are debug
  *
  * returns  false: none of these
  */

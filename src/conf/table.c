@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/map.h"
 #include "conf/cdb.h"
 #include "conf/mph.h"
@@ -171,6 +172,16 @@ put(struct table *t, const struct table_entry *entry, const char **value)
     t->count++;
 }
 
+/* qmail's lists of domains hold what can match nothing, and qmail-smtpd serves on: so do we. */
+static bool
+pass_over(enum table_match kind, const struct qp_line *line, const struct err *e)
+{
+    if (kind != TABLE_DOMAIN)
+        return false;
+    log_at(LOG_LEVEL_WARN, "%s:%u: %s: ignored", line->file, line->number, e->text);
+    return true;
+}
+
 struct table *
 table_new(struct arena *a, enum table_match kind, struct config_value lines,
     const struct qp_line **bad, struct err *e)
@@ -193,6 +204,8 @@ table_new(struct arena *a, enum table_match kind, struct config_value lines,
         struct table_entry entry;
 
         if (!table_entry(kind, str_of(lines.line[i].text), room, &entry, e)) {
+            if (pass_over(kind, &lines.line[i], e))
+                continue;
             *bad = &lines.line[i];
             return NULL;
         }

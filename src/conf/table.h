@@ -36,7 +36,8 @@ struct mph_header;
  * table_new - from the lines of a file: key, blanks, value
  *
  * lines    borrowed as long as the table
- * bad      when the result is NULL: the line that is no address, network or domain; e says why
+ * bad      when the result is NULL: the line that is no address or network; e says why. What is no
+ *          domain in a list of domains is logged and matches nothing, as in qmail's
  */
 struct table *table_new(struct arena *a, enum table_match kind, struct config_value lines,
     const struct qp_line **bad, struct err *e);

@@ -255,6 +255,18 @@ address_parse(struct arena *a, struct str text, unsigned rules)
     return strlen(new->format) <= ADDRESS_PATH_MAX + 2 ? new : NULL;
 }
 
+const struct qp_address *
+address_copy(struct arena *a, const struct qp_address *from)
+{
+    struct qp_address *copy = arena_alloc(a, sizeof *copy);
+
+    copy->address = arena_dup(a, str_of(from->address));
+    copy->user = arena_dup(a, str_of(from->user));
+    copy->host = arena_dup(a, str_of(from->host));
+    copy->format = arena_dup(a, str_of(from->format));
+    return copy;
+}
+
 bool
 address_eq(const struct qp_address *a, const struct qp_address *b)
 {

@@ -36,6 +36,9 @@ const struct qp_address *address_parse(struct arena *a, struct str text, unsigne
 /* address_new - from parts that are already unquoted and known to be good (localiphost) */
 const struct qp_address *address_new(struct arena *a, struct str user, struct str host);
 
+/* address_copy - the same, in that arena */
+const struct qp_address *address_copy(struct arena *a, const struct qp_address *from);
+
 /* address_eq - same user (case counts) and same host (case ignored) */
 bool address_eq(const struct qp_address *a, const struct qp_address *b);
 

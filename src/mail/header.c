@@ -24,13 +24,24 @@ name_length(struct str s)
     return n;
 }
 
-/* "Name : value" is no field: who reads it otherwise would see another message than we. */
+static size_t
+blanks(struct str s, size_t at)
+{
+    size_t n = 0;
+
+    while (at + n < s.n && is_blank(s.p[at + n]))
+        n++;
+    return n;
+}
+
+/* "Name : value" is obsolete (RFC 5322, 4.5), and a field: whoever reads the message after us takes it
+ * for one. */
 static struct header_field
 field_of(struct str raw)
 {
-    size_t n = name_length(raw);
+    size_t n = name_length(raw), colon = n + blanks(raw, n);
 
-    if (n == raw.n || raw.p[n] != ':')
+    if (colon == raw.n || raw.p[colon] != ':')
         n = 0;
     return (struct header_field){raw, {raw.p, n}};
 }
@@ -183,7 +194,7 @@ header_parse(struct header *h, struct str text)
         size_t n = field_length(text);
         struct str raw = {text.p, n};
 
-        if (h->n == 0 && str_starts(raw, STR("From ")))
+        if (h->n == 0 && str_starts(raw, STR("From ")) && !field_of(raw).name.n)
             raw = rename_mbox_from(h, raw);
         append(h, raw);
         text = str_from(text, n);
@@ -233,14 +244,21 @@ header_hops(const struct header *h)
     return header_count_of(h, STR("Received")) + header_count_of(h, STR("Delivered-To"));
 }
 
+struct str
+header_text(const struct header_field *f)
+{
+    size_t n = f->name.n;
+
+    return n > 0 ? str_from(f->raw, n + blanks(f->raw, n) + 1) : f->raw;
+}
+
 const char *
 header_value(const struct header *h, const struct header_field *f)
 {
-    struct str value = f->name.n > 0 ? str_from(f->raw, f->name.n + 1) : f->raw;
+    struct str value = header_text(f);
     char *copy;
 
-    while (value.n > 0 && is_blank(value.p[0]))
-        value = str_from(value, 1);
+    value = str_from(value, blanks(value, 0));
     if (value.n > 0 && value.p[value.n - 1] == '\n')
         value.n--;
     copy = arena_dup(h->arena, value);
@@ -317,15 +335,14 @@ header_remove(struct header *h, size_t i)
     return true;
 }
 
-size_t
-header_remove_begin(struct header *h, struct str begin)
+/* One pass: a client may have sent a hundred thousand. */
+static size_t
+remove_where(struct header *h, bool (*is_meant)(struct str name, struct str what), struct str what)
 {
     size_t kept = 0, removed;
 
     for (size_t i = 0; i < h->n; i++) {
-        struct str name = h->fields[i].name;
-
-        if (name.n >= begin.n && str_ieq((struct str){name.p, begin.n}, begin))
+        if (h->fields[i].name.n > 0 && is_meant(h->fields[i].name, what))
             h->size -= h->fields[i].raw.n;
         else
             h->fields[kept++] = h->fields[i];
@@ -333,6 +350,18 @@ header_remove_begin(struct header *h, struct str begin)
     removed = h->n - kept;
     h->n = kept;
     return removed;
+}
+
+size_t
+header_remove_all(struct header *h, struct str name)
+{
+    return remove_where(h, str_ieq, name);
+}
+
+size_t
+header_remove_begin(struct header *h, struct str begin)
+{
+    return remove_where(h, str_istarts, begin);
 }
 
 uint64_t

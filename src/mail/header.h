@@ -17,7 +17,8 @@ struct header;
 
 struct header_field {
     struct str raw;  /* all of it, LF line ends, the last one included */
-    struct str name; /* view into raw; n is 0 for a line that is no field */
+    struct str name; /* view into raw, without blanks before the colon; n is 0 for a line that is no
+                        field */
 };
 
 struct header *header_new(struct arena *a);
@@ -52,6 +53,10 @@ size_t header_count_of(const struct header *h, struct str name);
 /* header_hops - how many servers have passed it on: its Received and Delivered-To fields */
 size_t header_hops(const struct header *h);
 
+/* header_text - all that follows the colon, the last LF included; view into raw. Of a line that is no
+ * field: all of it. */
+struct str header_text(const struct header_field *f);
+
 /* header_value - what follows the colon, without leading blanks and the last LF; folds are kept,
  * NUL bytes become '?'. NUL-terminated copy in the arena. Of a line that is no field: all of it. */
 const char *header_value(const struct header *h, const struct header_field *f);
@@ -73,8 +78,9 @@ bool header_insert_exact(struct header *h, size_t i, struct str name, struct str
 bool header_replace(struct header *h, size_t i, struct str value);
 bool header_replace_exact(struct header *h, size_t i, struct str value);
 bool header_remove(struct header *h, size_t i);
-/* header_remove_begin - all fields whose name begins so, case ignored; how many these were. One pass,
- * as a client may have sent a hundred thousand. */
+/* header_remove_all - all fields of that name; header_remove_begin - all whose name begins so; case
+ * ignored; how many these were */
+size_t header_remove_all(struct header *h, struct str name);
 size_t header_remove_begin(struct header *h, struct str begin);
 
 uint64_t header_size(const struct header *h); /* bytes of all raw texts */

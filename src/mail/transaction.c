@@ -1,5 +1,7 @@
 #include "mail/transaction.h"
 
+#include "mail/address.h"
+
 void
 transaction_begin(struct transaction *t, struct arena *a, unsigned number)
 {
@@ -18,7 +20,7 @@ transaction_add(struct transaction *t, const struct qp_address *recipient)
         t->recipients = more;
         t->room = room;
     }
-    t->recipients[t->n_recipients++] = recipient;
+    t->recipients[t->n_recipients++] = address_copy(t->arena, recipient);
 }
 
 /* The host is what follows the last @; the local part belongs to its host and may distinguish case.

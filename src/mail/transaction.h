@@ -29,8 +29,7 @@ struct transaction {
 /* transaction_begin - an empty one; the arena is the transaction's and has been reset */
 void transaction_begin(struct transaction *t, struct arena *a, unsigned number);
 
-/* transaction_add - append a recipient; it lives in the transaction's arena. Duplicates are kept.
- */
+/* transaction_add - append a copy of that recipient. Duplicates are kept. */
 void transaction_add(struct transaction *t, const struct qp_address *recipient);
 
 /* transaction_remove - all recipients with that plain address (case of the host ignored); how many

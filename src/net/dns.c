@@ -260,8 +260,10 @@ lookup_new(struct dns *d, enum qp_dns_type type, const char *name, int64_t hurry
     return l;
 }
 
-const struct dns_lookup *
-dns_ask(struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms)
+enum payer { BUDGET, NOBODY };
+
+static const struct dns_lookup *
+ask(struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms, enum payer payer)
 {
     char plain[DNS_NAME_MAX], key[KEY_MAX];
     struct dns_lookup *l;
@@ -273,9 +275,9 @@ dns_ask(struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms)
     l = map_get(d->lookups, key_of(type, plain, key));
     if (l)
         return l;
-    if (d->asked >= d->options.queries_max)
+    if (payer == BUDGET && d->asked >= d->options.queries_max)
         return &over_budget;
-    d->asked++;
+    d->asked += payer == BUDGET;
     if (!d->n_servers) {
         struct dns_server found[DNS_SERVERS_MAX] = {{.port = 0}};
 
@@ -287,6 +289,18 @@ dns_ask(struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms)
     d->open = l;
     settle(d, clock_ms());
     return l;
+}
+
+const struct dns_lookup *
+dns_ask(struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms)
+{
+    return ask(d, type, name, hurry_ms, BUDGET);
+}
+
+const struct dns_lookup *
+dns_ask_freely(struct dns *d, enum qp_dns_type type, struct str name)
+{
+    return ask(d, type, name, 0, NOBODY);
 }
 
 const struct dns_lookup *
@@ -309,6 +323,12 @@ const struct qp_dns_answer *
 dns_late(const struct dns_lookup *l)
 {
     return &l->late;
+}
+
+unsigned
+dns_budget(const struct dns *d)
+{
+    return d->options.queries_max;
 }
 
 bool

@@ -29,7 +29,7 @@ struct dns_options {
     size_t n_servers;                          /* 0: those of the system's resolv.conf */
     int64_t timeout_ms;                        /* how long one server may take for one try */
     unsigned tries;                            /* of each server */
-    unsigned queries_max;                      /* different questions of one session */
+    unsigned queries_max;                      /* different questions of one session: its budget */
 };
 
 /* dns_open - nothing is read or opened yet, so it may be inherited over fork(2). Options are copied. */
@@ -39,6 +39,9 @@ void dns_close(struct dns **d); /* *d may be NULL; it becomes NULL */
 /* dns_end - the session is over: open questions are dropped, answers are void. Costs nothing when
  * nothing was asked. d may be NULL. */
 void dns_end(struct dns *d);
+
+/* dns_budget - how many different questions a session may ask */
+unsigned dns_budget(const struct dns *d);
 
 /* dns_has_servers - were servers configured, or are they the system's? */
 bool dns_has_servers(const struct dns *d);
@@ -52,6 +55,12 @@ bool dns_has_servers(const struct dns *d);
  */
 const struct dns_lookup *dns_ask(
     struct dns *d, enum qp_dns_type type, struct str name, int64_t hurry_ms);
+
+/*
+ * dns_ask_freely - the same for a name that the administrator has written: the budget of the session
+ * neither pays for it nor stops it, so that a client who uses it up switches no daemon of ours off
+ */
+const struct dns_lookup *dns_ask_freely(struct dns *d, enum qp_dns_type type, struct str name);
 
 /* dns_find - the same if it was asked before; NULL: it was not */
 const struct dns_lookup *dns_find(const struct dns *d, enum qp_dns_type type, struct str name);

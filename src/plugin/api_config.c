@@ -11,6 +11,7 @@
 /* Opened in init; once more, as text, when a compiled list turns out to be damaged. */
 struct opened {
     struct table *table;
+    struct qp_lines lines; /* of text */
     bool again;
 };
 
@@ -18,6 +19,7 @@ struct qp_table {
     struct opened *opened;
     const char *name;
     enum table_match kind;
+    bool adds_dots; /* QP_MATCH_IP_DOT */
 };
 
 static_assert((int)QP_MATCH_IP == (int)TABLE_IP && (int)QP_MATCH_EXACT == (int)TABLE_EXACT,
@@ -119,47 +121,71 @@ qp_config_answer(struct qp *q, const char *text)
 
 /* ---- tables ---- */
 
-/* The lines become a table of the host, as the instance may borrow them from the file. */
-static struct table *
-table_of(struct qp *q, enum table_match kind, struct config_value lines)
+/* 192.0.2 and what may follow it: 192.0.2. */
+static const char *
+with_dot(struct arena *a, const char *line)
 {
-    const struct qp_line *bad = NULL;
-    struct err e;
-    struct table *t = table_new(q->context->host->arena, kind, lines, &bad, &e);
+    size_t n = strspn(line, "0123456789."), dots = 0;
 
-    if (!t)
-        qp_fail_at(q, bad, "%s", e.text);
-    return t;
+    for (size_t i = 0; i < n; i++)
+        dots += line[i] == '.';
+    if (n == 0 || line[n - 1] == '.' || dots > 2 || (line[n] && !strchr(" \t", line[n])))
+        return line;
+    return arena_printf(a, "%.*s.%s", (int)n, line, line + n);
 }
 
-static struct table *
-open_text(struct qp *q, const char *name, enum table_match kind, enum list_use use)
+static struct config_value
+with_dots(struct arena *a, struct config_value lines)
 {
-    struct config_value lines;
-    struct err e;
+    struct qp_line *copy = arena_alloc(a, (lines.n + 1) * sizeof *copy);
 
-    if (list_text(q->context->config, q->context->host->arena, name, use, &lines, &e))
-        return table_of(q, kind, lines);
-    qp_fail(q, "%s", e.text);
-    return NULL;
-}
-
-static struct table *
-open_list(struct qp *q, const char *name, enum table_match kind, enum list_use use)
-{
-    struct table *t = NULL;
-    struct err e;
-
-    switch (list_open(q->context->config, q->context->host->arena, kind, name, use, &t, &e)) {
-    case LIST_TABLE:
-        break;
-    case LIST_TEXT:
-        return open_text(q, name, kind, use);
-    case LIST_BROKEN:
-        qp_fail(q, "%s", e.text);
-        return NULL;
+    for (size_t i = 0; i < lines.n; i++) {
+        copy[i] = lines.line[i];
+        copy[i].text = with_dot(a, copy[i].text);
     }
-    return t;
+    return (struct config_value){copy, lines.n};
+}
+
+/* The lines become a table of the host, as the instance may borrow them from the file. */
+static bool
+table_of(struct qp *q, const struct qp_table *t, struct config_value lines)
+{
+    struct arena *a = q->context->host->arena;
+    const struct qp_line *bad = NULL;
+    struct table *fresh;
+    struct err e;
+
+    if (t->adds_dots)
+        lines = with_dots(a, lines);
+    fresh = table_new(a, t->kind, lines, &bad, &e);
+    if (!fresh)
+        return qp_fail_at(q, bad, "%s", e.text);
+    t->opened->table = fresh;
+    t->opened->lines = (struct qp_lines){lines.n, lines.line};
+    return true;
+}
+
+/* Nothing of t has changed when the result is false. */
+static bool
+open_list(struct qp *q, const struct qp_table *t, enum list_use use)
+{
+    struct arena *a = q->context->host->arena;
+    struct config_value lines;
+    struct table *fresh;
+    struct err e;
+
+    switch (list_open(q->context->config, a, t->kind, t->name, use, &fresh, &e)) {
+    case LIST_TABLE:
+        t->opened->table = fresh;
+        return true;
+    case LIST_TEXT:
+        if (list_text(q->context->config, a, t->name, use, &lines, &e))
+            return table_of(q, t, lines);
+        break;
+    case LIST_BROKEN:
+        break;
+    }
+    return qp_fail(q, "%s", e.text);
 }
 
 const struct qp_table *
@@ -168,46 +194,44 @@ qp_table_open(struct qp *q, const char *name, enum qp_match kind)
     struct arena *a = q->context->host->arena;
     struct qp_table *t = arena_alloc(a, sizeof *t);
     struct config_value lines;
+    bool opened;
 
     t->opened = arena_alloc(a, sizeof *t->opened);
     t->name = arena_dup(a, str_of(name));
-    t->kind = (enum table_match)kind;
+    t->adds_dots = kind == QP_MATCH_IP_DOT;
+    t->kind = t->adds_dots ? TABLE_IP : (enum table_match)kind;
     if (list_base(name).n == strlen(name) && hook_config_answer(q->context, name, &lines)) {
         struct qp_lines kept = keep(q, lines, true);
 
-        lines = (struct config_value){kept.line, kept.n};
-        t->opened->table = table_of(q, t->kind, lines);
+        opened = table_of(q, t, (struct config_value){kept.line, kept.n});
     } else {
-        t->opened->table = open_list(q, name, t->kind, LIST_ANY);
+        opened = open_list(q, t, LIST_ANY);
     }
-    return t->opened->table ? t : NULL;
+    return opened ? t : NULL;
 }
 
 /* What a compiled list was made of is asked, once, when the list turns out to be damaged. */
 static bool
 open_again(struct qp *q, const struct qp_table *t)
 {
-    struct table *fresh;
-
     if (t->opened->again || !table_header(t->opened->table))
         return false;
     t->opened->again = true;
-    fresh = open_list(q, t->name, t->kind, LIST_NO_MPH);
-    if (fresh)
-        t->opened->table = fresh;
-    return fresh != NULL;
+    return open_list(q, t, LIST_NO_MPH);
 }
 
 enum qp_lookup
 qp_table_find(struct qp *q, const struct qp_table *t, const char *key, const char **value)
 {
-    struct arena *scratch = scope_arena(q, QP_TRANSACTION);
+    struct arena *scratch = q->context->command;
     enum table_status found = table_find(t->opened->table, key, scratch, value);
 
     if (found == TABLE_BROKEN && open_again(q, t))
         found = table_find(t->opened->table, key, scratch, value);
     if (found == TABLE_BROKEN)
         log_at(LOG_LEVEL_ERROR, "%s is damaged: build it again", t->name);
+    if (value && *value)
+        *value = arena_dup(scope_arena(q, QP_TRANSACTION), str_of(*value));
     return (enum qp_lookup)found;
 }
 
@@ -215,6 +239,12 @@ bool
 qp_table_has(struct qp *q, const struct qp_table *t, const char *key)
 {
     return qp_table_find(q, t, key, NULL) == QP_FOUND;
+}
+
+struct qp_lines
+qp_table_lines(const struct qp_table *t)
+{
+    return t->opened->lines;
 }
 
 size_t

@@ -73,6 +73,14 @@ qp_dns_peek(struct qp *q, enum qp_dns_type type, const char *name)
     return l ? dns_answer(l) : NULL;
 }
 
+unsigned int
+qp_dns_budget(struct qp *q)
+{
+    struct dns *d = resolver(q);
+
+    return d ? dns_budget(d) : 0;
+}
+
 bool
 qp_dns_temporary(enum qp_dns_status status)
 {

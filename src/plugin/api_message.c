@@ -96,11 +96,9 @@ qp_header_delete(struct qp *q, const char *name, size_t i)
 size_t
 qp_header_delete_all(struct qp *q, const char *name)
 {
-    size_t n = 0;
+    struct header *h = header_of(q);
 
-    while (qp_header_delete(q, name, 0))
-        n++;
-    return n;
+    return h ? header_remove_all(h, str_of(name)) : 0;
 }
 
 bool
@@ -112,7 +110,7 @@ qp_header_line(struct qp *q, size_t i, struct qp_header_line *out)
 
     if (!f)
         return false;
-    value = f->name.n > 0 ? str_from(f->raw, f->name.n + 1) : f->raw;
+    value = header_text(f);
     if (value.n > 0 && value.p[value.n - 1] == '\n')
         value.n--;
     *out = (struct qp_header_line){
@@ -313,8 +311,8 @@ qp_message_id(struct qp *q)
 
     if (!value)
         return "";
-    id = str_of(value);
-    id = str_trim((struct str){id.p, strcspn(value, "\r\n")});
+    value += strspn(value, " \t\r\n"); /* Outlook folds before it */
+    id = str_trim((struct str){value, strcspn(value, "\r\n")});
     if (!id.n)
         return "";
     if (id.n > 250)

@@ -5,6 +5,8 @@
 #include <qpsmtpd/plugin.h>
 #include <qpsmtpd/tls.h>
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "mail/address.h"
 #include "plugin/instance.h"
@@ -65,10 +67,17 @@ qp_local_host(struct qp *q)
     return connection_of(q)->local_host;
 }
 
+/* What describes a client is not among the process's own variables (server/startup): they are the
+ * administrator's, and hold for each client. Programs get the same: environment_of(). */
 const char *
 qp_env(struct qp *q, const char *name)
 {
-    return q->context->conn ? connection_env(q->context->conn, name) : NULL;
+    const struct connection *conn = q->context->conn;
+    const char *value = conn ? connection_env(conn, name) : NULL;
+
+    if (value || !conn || conn->env_whole || map_get(conn->env_unset, str_of(name)))
+        return value;
+    return getenv(name);
 }
 
 void
@@ -114,12 +123,38 @@ qp_relay_client_set(struct qp *q, bool allowed)
         q->context->address_rules &= ~(unsigned)ADDRESS_VERP;
 }
 
+/* An empty note says that the list cannot be read: no, but what the plugin refuses it refuses for now. */
+static bool
+is_listed(struct qp *q, enum qp_scope scope, const char *name)
+{
+    const char *note = qp_note(q, scope, name);
+
+    if (note && !*note && q->result)
+        q->result->doubtful = true;
+    return note && *note && strcmp(note, "0") != 0;
+}
+
 bool
 qp_immune(struct qp *q)
 {
-    return qp_relay_client(q) || qp_note_true(q, QP_CONNECTION, "whitelisthost") ||
-           qp_note_true(q, QP_CONNECTION, "whitelistclient") ||
-           qp_note_true(q, QP_TRANSACTION, "whitelistsender");
+    return qp_relay_client(q) || is_listed(q, QP_CONNECTION, "whitelisthost") ||
+           is_listed(q, QP_CONNECTION, "whitelistclient") ||
+           is_listed(q, QP_TRANSACTION, "whitelistsender");
+}
+
+bool
+qp_immune_hello(struct qp *q)
+{
+    return is_listed(q, QP_CONNECTION, "whitelisthelo");
+}
+
+bool
+qp_immune_rcpt(struct qp *q, const struct qp_address *to)
+{
+    const char *last = qp_note(q, QP_TRANSACTION, "whitelistrcpt_last");
+
+    return last && strcasecmp(last, to->address) == 0 &&
+           is_listed(q, QP_TRANSACTION, "whitelistrcpt_listed");
 }
 
 const char *
@@ -152,12 +187,12 @@ qp_capability_add(struct qp *q, const char *line)
     struct context *c = q->context;
     const char **longer;
 
-    if (!c->conn)
-        return;
-    longer = arena_alloc(c->conn->arena, (c->n_capabilities + 1) * sizeof *longer);
+    if (q->hook != HOOK_EHLO && q->hook != HOOK_HELO)
+        return; /* at any other time nobody announces anything */
+    longer = arena_alloc(c->command, (c->n_capabilities + 1) * sizeof *longer);
     if (c->n_capabilities)
         memcpy(longer, c->capabilities, c->n_capabilities * sizeof *longer);
-    longer[c->n_capabilities++] = arena_dup(c->conn->arena, str_of(line));
+    longer[c->n_capabilities++] = arena_dup(c->command, str_of(line));
     c->capabilities = longer;
 }
 
@@ -184,19 +219,6 @@ transaction_of(struct qp *q)
     return q->context->txn;
 }
 
-/* Addresses that a plugin made live where it made them: keep a copy. */
-static const struct qp_address *
-keep(struct transaction *t, const struct qp_address *a)
-{
-    struct qp_address *copy = arena_alloc(t->arena, sizeof *copy);
-
-    copy->address = arena_dup(t->arena, str_of(a->address));
-    copy->user = arena_dup(t->arena, str_of(a->user));
-    copy->host = arena_dup(t->arena, str_of(a->host));
-    copy->format = arena_dup(t->arena, str_of(a->format));
-    return copy;
-}
-
 const struct qp_address *
 qp_sender(struct qp *q)
 {
@@ -207,7 +229,7 @@ void
 qp_sender_set(struct qp *q, const struct qp_address *sender)
 {
     if (transaction_of(q))
-        transaction_of(q)->sender = keep(transaction_of(q), sender);
+        transaction_of(q)->sender = address_copy(transaction_of(q)->arena, sender);
 }
 
 size_t
@@ -226,7 +248,7 @@ void
 qp_rcpt_add(struct qp *q, const struct qp_address *recipient)
 {
     if (transaction_of(q))
-        transaction_add(transaction_of(q), keep(transaction_of(q), recipient));
+        transaction_add(transaction_of(q), recipient);
 }
 
 size_t

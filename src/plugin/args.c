@@ -101,6 +101,12 @@ reject_type_parse(const char *word, enum qp_rc *out)
 }
 
 bool
+qp_reject_type_given(struct qp *q)
+{
+    return q->instance->reject_type_given;
+}
+
+bool
 qp_rc_parse(const char *word, enum qp_rc *out)
 {
     static const enum qp_rc results[] = {QP_OK, QP_DENY, QP_DENYSOFT, QP_DENY_DISCONNECT,
@@ -233,10 +239,12 @@ set(struct qp *q, const struct qp_arg *a, const char *word)
     if (a->choice)
         return choice_parse(word, a->choices, a->choice) ||
                qp_fail(q, "%s: \"%s\" is none of: %s", a->name, word, a->choices);
-    if (a->reject_type)
+    if (a->reject_type) {
+        q->instance->reject_type_given = true;
         return reject_type_parse(word, a->reject_type) ||
                qp_fail(q, "%s: \"%s\" is none of: perm hard temp soft disconnect temp_disconnect",
                    a->name, word);
+    }
     *a->text = qp_strdup(q, QP_INSTANCE, word);
     return true;
 }
@@ -258,6 +266,12 @@ set_loglevel(struct qp *q, const char *word)
         return qp_fail(q, "loglevel: \"%s\" is no level: 0 to 7, +N or -N", word);
     q->instance->log_absolute = (int)level;
     return true;
+}
+
+static bool
+is_loglevel(const char *word)
+{
+    return strcasecmp(word, "loglevel") == 0;
 }
 
 static const struct qp_arg *
@@ -296,12 +310,11 @@ read_one(struct qp *q, int argc, const char *const argv[], int i, const struct q
     size_t *positionals)
 {
     const struct qp_arg *a = find_named(args, argv[i]);
-    bool loglevel = !a && strcasecmp(argv[i], "loglevel") == 0;
 
-    if (a || loglevel) {
+    if (a || is_loglevel(argv[i])) {
         if (i + 1 >= argc)
             return qp_fail(q, "%s: its value is missing", argv[i]);
-        return (loglevel ? set_loglevel(q, argv[i + 1]) : set(q, a, argv[i + 1])) ? i + 2 : 0;
+        return (a ? set(q, a, argv[i + 1]) : set_loglevel(q, argv[i + 1])) ? i + 2 : 0;
     }
     a = next_positional(args, *positionals);
     if (!a)
@@ -324,6 +337,26 @@ was_given(const struct qp_arg args[], const struct qp_arg *a, int argc, const ch
         if (args->positional && positionals)
             positionals--;
     return positionals > 0;
+}
+
+int
+qp_args_leading(struct qp *q, int argc, const char *const argv[], const struct qp_arg args[])
+{
+    size_t others = 0;
+    int i = 1;
+
+    while (i < argc) {
+        if (find_named(args, argv[i]) || is_loglevel(argv[i]))
+            i += 2;
+        else if (next_positional(args, others++))
+            i++;
+        else
+            break;
+    }
+    if (i >= argc)
+        return argc;
+    qp_log(q, QP_LOG_WARN, "arguments ignored, from \"%s\" on", argv[i]);
+    return i;
 }
 
 bool

@@ -35,6 +35,7 @@ struct text {
 /* Opened in init; once more, as text, when a compiled list turns out to be damaged. */
 struct qp_badlist {
     const char *name;
+    bool of_qmail; /* it has no patterns */
     struct opened {
         const struct text *text;
         const struct badlist_table *table; /* NULL: there is text */
@@ -52,8 +53,18 @@ compare(const void *a, const void *b)
     return order != 0 ? order : x < y ? -1 : x > y;
 }
 
+/* Matches nothing, as in qmail: no reason to refuse mail. */
+static void
+warn(struct qp *q, const struct qp_badlist *list, const struct qp_line *line, const char *entry)
+{
+    qp_log(q, QP_LOG_WARN, "%s:%u: \"%s\" is ignored: write user@host%s", line->file, line->number,
+        entry,
+        list->of_qmail ? " or @host for a whole domain"
+                       : ", @host for a whole domain, or a pattern");
+}
+
 static bool
-parse(struct qp *q, const struct qp_line *line, struct item *out)
+parse(struct qp *q, const struct qp_badlist *list, const struct qp_line *line, struct item *out)
 {
     char *entry = qp_strdup(q, QP_INSTANCE, line->text);
     char *end = entry + strcspn(entry, " \t");
@@ -61,15 +72,12 @@ parse(struct qp *q, const struct qp_line *line, struct item *out)
 
     out->e.reason = end + strspn(end, " \t");
     *end = '\0';
-    if (badlist_is_pattern(str_of(entry))) {
+    if (!list->of_qmail && badlist_is_pattern(str_of(entry))) {
         out->regex = qp_regex_new(q, entry, true, &error);
         if (out->regex == NULL)
             return qp_fail_at(q, line, "\"%s\" is no pattern: %s", entry, error);
-    } else if (strchr(entry, '@') ==
-               NULL) { /* matches nothing, as in qmail: no reason to refuse mail */
-        qp_log(q, QP_LOG_WARN,
-            "%s:%u: \"%s\" is ignored: write user@host, @host for a whole domain, or a pattern",
-            line->file, line->number, entry);
+    } else if (strchr(entry, '@') == NULL) {
+        warn(q, list, line, entry);
     }
     for (char *p = entry; *p != '\0'; p++)
         *p = ascii_lower(*p);
@@ -78,69 +86,95 @@ parse(struct qp *q, const struct qp_line *line, struct item *out)
 }
 
 static const struct text *
-read_text(struct qp *q, struct qp_lines lines)
+read_text(struct qp *q, const struct qp_badlist *list, struct config_value lines)
 {
-    struct text *list = qp_alloc(q, QP_INSTANCE, sizeof *list);
+    struct text *text = qp_alloc(q, QP_INSTANCE, sizeof *text);
 
-    list->n = lines.n;
-    list->line = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *list->line);
-    list->sorted = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *list->sorted);
-    list->pattern = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *list->pattern);
+    text->n = lines.n;
+    text->line = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *text->line);
+    text->sorted = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *text->sorted);
+    text->pattern = qp_alloc(q, QP_INSTANCE, (lines.n + 1) * sizeof *text->pattern);
     for (size_t i = 0; i < lines.n; i++) {
-        if (!parse(q, &lines.line[i], &list->line[i]))
+        if (!parse(q, list, &lines.line[i], &text->line[i]))
             return NULL;
-        list->sorted[i] = &list->line[i];
-        if (list->line[i].regex != NULL)
-            list->pattern[list->n_patterns++] = &list->line[i];
+        text->sorted[i] = &text->line[i];
+        if (text->line[i].regex != NULL)
+            text->pattern[text->n_patterns++] = &text->line[i];
     }
-    qsort(list->sorted, list->n, sizeof *list->sorted, compare);
-    return list;
+    qsort(text->sorted, text->n, sizeof *text->sorted, compare);
+    return text;
 }
 
 static bool
-open_text(struct qp *q, const char *name, enum list_use use, struct opened *out)
+open_text(struct qp *q, const struct qp_badlist *list, enum list_use use, struct opened *out)
 {
+    struct arena *a = scope_arena(q, QP_INSTANCE);
     struct config_value lines;
     struct err e;
 
-    if (!list_text(q->context->config, scope_arena(q, QP_INSTANCE), name, use, &lines, &e))
+    if (!list_text(q->context->config, a, list->name, use, &lines, &e))
         return qp_fail(q, "%s", e.text);
-    out->text = read_text(q, (struct qp_lines){lines.n, lines.line});
+    out->text = read_text(q, list, lines);
     return out->text != NULL;
 }
 
 static bool
-open_list(struct qp *q, const char *name, enum list_use use, struct opened *out)
+open_table(struct qp *q, const struct qp_badlist *list, const struct table *t, struct opened *out)
+{
+    struct arena *a = scope_arena(q, QP_INSTANCE);
+    struct badlist_table *table = badlist_table_new(a, t);
+    struct err e;
+
+    if (!list->of_qmail && !badlist_table_add_patterns(table, a, &e))
+        return qp_fail(q, "%s: %s", list->name, e.text);
+    out->table = table;
+    return true;
+}
+
+static bool
+open_list(struct qp *q, const struct qp_badlist *list, enum list_use use, struct opened *out)
 {
     struct arena *a = scope_arena(q, QP_INSTANCE);
     struct config_value lines;
     struct table *table;
     struct err e;
 
-    if (hook_config_answer(q->context, name, &lines)) {
-        out->text = read_text(q, (struct qp_lines){lines.n, lines.line});
+    if (hook_config_answer(q->context, list->name, &lines)) {
+        out->text = read_text(q, list, lines);
         return out->text != NULL;
     }
-    switch (list_open(q->context->config, a, TABLE_BAD, name, use, &table, &e)) {
+    switch (list_open(q->context->config, a, TABLE_BAD, list->name, use, &table, &e)) {
     case LIST_TABLE:
-        out->table = badlist_table_new(a, table, &e);
-        return out->table != NULL || qp_fail(q, "%s: %s", name, e.text);
+        return open_table(q, list, table, out);
     case LIST_TEXT:
-        return open_text(q, name, use, out);
+        return open_text(q, list, use, out);
     case LIST_BROKEN:
         break;
     }
     return qp_fail(q, "%s", e.text);
 }
 
-const struct qp_badlist *
-qp_badlist_open(struct qp *q, const char *name)
+static const struct qp_badlist *
+open_new(struct qp *q, const char *name, bool of_qmail)
 {
     struct qp_badlist *list = qp_alloc(q, QP_INSTANCE, sizeof *list);
 
     list->name = qp_strdup(q, QP_INSTANCE, name);
+    list->of_qmail = of_qmail;
     list->opened = qp_alloc(q, QP_INSTANCE, sizeof *list->opened);
-    return open_list(q, name, LIST_ANY, list->opened) ? list : NULL;
+    return open_list(q, list, LIST_ANY, list->opened) ? list : NULL;
+}
+
+const struct qp_badlist *
+qp_badlist_open(struct qp *q, const char *name)
+{
+    return open_new(q, name, false);
+}
+
+const struct qp_badlist *
+qp_badlist_open_of_qmail(struct qp *q, const char *name)
+{
+    return open_new(q, name, true);
 }
 
 /* The first line that is literally key, in any case; NULL: none */
@@ -193,7 +227,7 @@ find_in_table(struct qp *q, const struct badlist_table *table, const struct qp_a
     struct qp_badlist_entry *out)
 {
     return badlist_table_find(
-        table, scope_arena(q, QP_TRANSACTION), address->address, strlen(address->user), out);
+        table, q->context->command, address->address, strlen(address->user), out);
 }
 
 /* A compiled list is damaged: what it was made of is read, once. */
@@ -204,7 +238,7 @@ open_again(struct qp *q, const struct qp_badlist *list)
     bool first = !list->opened->again;
 
     list->opened->again = true;
-    if (!first || !open_list(q, list->name, LIST_NO_MPH, &fresh))
+    if (!first || !open_list(q, list, LIST_NO_MPH, &fresh))
         return false;
     *list->opened = fresh;
     return true;
@@ -219,7 +253,7 @@ qp_badlist_find(struct qp *q, const struct qp_badlist *list, const struct qp_add
 
     if (address->user[0] == '\0' || address->host[0] == '\0')
         return NULL;
-    entry = qp_alloc(q, QP_TRANSACTION, sizeof *entry);
+    entry = arena_alloc(q->context->command, sizeof *entry);
     if (o->table)
         found = find_in_table(q, o->table, address, entry);
     if (found == TABLE_BROKEN && open_again(q, list) && o->table)

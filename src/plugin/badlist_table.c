@@ -67,26 +67,31 @@ pattern_new(struct arena *a, const struct table_record *record, struct err *e)
 }
 
 struct badlist_table *
-badlist_table_new(struct arena *a, const struct table *t, struct err *e)
+badlist_table_new(struct arena *a, const struct table *t)
 {
     struct badlist_table *b = arena_alloc(a, sizeof *b);
+
+    b->table = t;
+    return b;
+}
+
+bool
+badlist_table_add_patterns(struct badlist_table *b, struct arena *a, struct err *e)
+{
     struct pattern **end = &b->patterns;
     enum table_status status;
     struct table_record record;
     char room[BADLIST_KEY];
 
-    b->table = t;
     for (size_t n = 0;
-         (status = table_get(t, badlist_pattern_key(n, room), a, &record)) == TABLE_FOUND; n++) {
+         (status = table_get(b->table, badlist_pattern_key(n, room), a, &record)) == TABLE_FOUND;
+         n++) {
         *end = pattern_new(a, &record, e);
         if (!*end)
-            return NULL;
+            return false;
         end = &(*end)->next;
     }
-    if (status == TABLE_ABSENT)
-        return b;
-    err_set(e, "the list is damaged");
-    return NULL;
+    return status == TABLE_ABSENT || err_set(e, "the list is damaged");
 }
 
 /* What was found and stands first in the list. */

@@ -26,8 +26,10 @@ bool badlist_is_pattern_key(struct str key);
 
 struct badlist_table;
 
-/* badlist_table_new - with its patterns; t is borrowed as long as a. NULL: see e. */
-struct badlist_table *badlist_table_new(struct arena *a, const struct table *t, struct err *e);
+/* badlist_table_new - t is borrowed as long as a. badlist_table_add_patterns: those that stand in it;
+ * false: see e. Without it addresses match alone. */
+struct badlist_table *badlist_table_new(struct arena *a, const struct table *t);
+bool badlist_table_add_patterns(struct badlist_table *b, struct arena *a, struct err *e);
 
 /*
  * badlist_table_find - the first line that matches

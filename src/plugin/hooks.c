@@ -190,6 +190,20 @@ follow_up(struct context *c, enum hook hook, const struct hook_args *args,
     }
 }
 
+/* It would not have refused if a list that cannot be read has the client: not for good, then. */
+static void
+soften(struct hook_result *r)
+{
+    if (r->rc == QP_DENY)
+        r->rc = QP_DENYSOFT;
+    else if (r->rc == QP_DENY_DISCONNECT)
+        r->rc = QP_DENYSOFT_DISCONNECT;
+    if (r->code >= 500) {
+        r->code = 0; /* the hook's own */
+        r->enhanced = NULL;
+    }
+}
+
 struct hook_result
 hook_run(struct context *c, enum hook hook, const struct hook_args *args)
 {
@@ -212,6 +226,8 @@ hook_run(struct context *c, enum hook hook, const struct hook_args *args)
             log_at(LOG_LEVEL_DEBUG, "running plugin (%s): %s", names[hook], q.instance->name);
         hooks_enter(h, q.instance, hook);
         one.rc = invoke(&q, args);
+        if (one.doubtful)
+            soften(&one);
         result.disconnect = one.disconnect; /* whoever decides: it stays asked for */
         if (!is_deny(one.rc))
             one.code = 0; /* of a qp_deny_code() that was thought better of */

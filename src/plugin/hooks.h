@@ -88,6 +88,7 @@ struct hook_result {
     bool disconnect;      /* qp_disconnect() was called */
     struct hook_reply *replies; /* of qp_respond(), in order */
     const char *secret;         /* of qp_auth_set_secret(); NULL */
+    bool doubtful;              /* whether the plugin should have asked at all could not be told */
 };
 
 /* Where a chain runs: the session's parts that plugins may see. Owned by smtp/session. */
@@ -102,7 +103,7 @@ struct context {
     size_t n_params;
     const char *me;
     unsigned address_rules;    /* enum address_rules */
-    const char **capabilities; /* added in the ehlo hook */
+    const char **capabilities; /* added in the ehlo hook; of the command, until it is accepted */
     size_t n_capabilities;
 };
 

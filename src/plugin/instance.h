@@ -31,6 +31,7 @@ struct instance {
     const struct qp_line *line; /* where it was configured */
     void *data;                 /* qp_instance_set() */
     const void *late;           /* qp_late(); NULL: not loaded */
+    bool reject_type_given;     /* among its arguments */
     int log_absolute;           /* -1, or the level of all its lines (argument loglevel) */
     int log_shift;
     enum log_level log_wants; /* as a logging plugin: the highest level it cares for */

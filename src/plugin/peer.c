@@ -57,17 +57,22 @@ fail_errno(struct qp_peer *p, const char *what)
 
 /* ---- where it is ---- */
 
-/* From the DNS, within the peer's time. The address families are asked for side by side. */
+/*
+ * From the DNS, within the peer's time. The address families are asked for side by side. Neither the
+ * questions nor the time of what the client makes us ask count here: it could use up both, and no
+ * scanner would be found.
+ */
 static size_t
-look_up(struct qp *q, const struct qp_peer *p, const char *name, struct ip out[])
+look_up(const struct qp_peer *p, const char *name, struct ip out[])
 {
     static const enum qp_dns_type types[] = {QP_DNS_A, QP_DNS_AAAA};
+    const struct dns_lookup *lookup[2];
     size_t n = 0;
 
-    for (size_t i = 0; i < 2; i++)
-        qp_dns_start(q, types[i], name);
-    for (size_t i = 0; i < 2; i++) {
-        const struct qp_dns_answer *a = qp_dns_wait(q, types[i], name, clock_left(p->deadline));
+    for (size_t i = 0; p->dns && i < 2; i++)
+        lookup[i] = dns_ask_freely(p->dns, types[i], str_of(name));
+    for (size_t i = 0; p->dns && i < 2; i++) {
+        const struct qp_dns_answer *a = wait_answer(p->dns, lookup[i], p->deadline);
 
         for (size_t k = 0; k < a->n && n < ADDRESSES_MAX; k++)
             memcpy(out[n++].b, a->record[k].ip, sizeof out->b);
@@ -76,7 +81,7 @@ look_up(struct qp *q, const struct qp_peer *p, const char *name, struct ip out[]
 }
 
 static size_t
-find_addresses(struct qp *q, const struct qp_peer *p, const char *where, struct ip out[])
+find_addresses(const struct qp_peer *p, const char *where, struct ip out[])
 {
     struct str literal = str_of(where);
     size_t n;
@@ -86,7 +91,7 @@ find_addresses(struct qp *q, const struct qp_peer *p, const char *where, struct 
     if (ip_parse(literal, &out[0]))
         return 1;
     n = hosts_find(HOSTS_FILE, where, out, ADDRESSES_MAX);
-    return n > 0 ? n : look_up(q, p, where, out);
+    return n > 0 ? n : look_up(p, where, out);
 }
 
 static socklen_t
@@ -170,10 +175,10 @@ connect_local(struct qp_peer *p, const char *path)
 
 /* An address that does not answer must leave time for the next one. */
 static bool
-connect_tcp(struct qp *q, struct qp_peer *p, const char *where, int port)
+connect_tcp(struct qp_peer *p, const char *where, int port)
 {
     struct ip ip[ADDRESSES_MAX];
-    size_t n = find_addresses(q, p, where, ip);
+    size_t n = find_addresses(p, where, ip);
     union address a;
 
     if (n == 0)
@@ -232,14 +237,14 @@ qp_peer_open(struct qp *q, const char *where, int port, int64_t timeout_ms)
     struct qp_peer *p = arena_alloc(q->context->command, sizeof *p);
 
     p->arena = q->context->command;
-    p->dns = q->context->host->dns;
+    p->dns = q->context->conn ? q->context->host->dns : NULL;
     p->fd = -1;
     p->deadline = clock_ms() + timeout_ms;
     arena_at_reset(p->arena, forget, p);
     if (where[0] == '/')
         connect_local(p, where);
     else
-        connect_tcp(q, p, where, port);
+        connect_tcp(p, where, port);
     return p;
 }
 

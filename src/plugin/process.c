@@ -153,9 +153,24 @@ add_new(struct environment *e, const struct connection *conn, const char *variab
         add(e, conn, variable);
 }
 
+/* Unless nobody knows it: then there is no such variable. */
+static void
+add_fact(struct environment *e, const struct connection *conn, const char *name, const char *value)
+{
+    if (*value)
+        add_new(e, conn, arena_printf(e->arena, "%s=%s", name, value));
+}
+
+static const char *
+port_text(struct arena *a, int port)
+{
+    return port ? arena_printf(a, "%d", port) : "";
+}
+
 /*
  * What programs know of the client is what tcpserver tells them (tcp-environ(5)), whoever has accepted
- * the connection. First come the connection's own variables, then its facts, then those of the process.
+ * the connection. First come the connection's own variables, then its facts, then those of the process,
+ * in which qp_env() looks as well.
  */
 static const char *const *
 environment_of(const struct context *c)
@@ -168,14 +183,13 @@ environment_of(const struct context *c)
     for (const char *const *own = conn->env; own && *own; own++)
         add(&e, conn, *own);
     if (conn->has_ip) { /* a terminal or a pipe has no facts */
-        add_new(&e, conn, "PROTO=TCP");
-        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEIP=%s", conn->remote_ip));
-        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEPORT=%d", conn->remote_port));
-        add_new(&e, conn, arena_printf(c->command, "TCPLOCALIP=%s", conn->local_ip));
-        add_new(&e, conn, arena_printf(c->command, "TCPLOCALPORT=%d", conn->local_port));
+        add_fact(&e, conn, "PROTO", "TCP");
+        add_fact(&e, conn, "TCPREMOTEIP", conn->remote_ip);
+        add_fact(&e, conn, "TCPREMOTEPORT", port_text(e.arena, conn->remote_port));
+        add_fact(&e, conn, "TCPREMOTEHOST", conn->remote_host[0] == '[' ? "" : conn->remote_host);
+        add_fact(&e, conn, "TCPLOCALIP", conn->local_ip);
+        add_fact(&e, conn, "TCPLOCALPORT", port_text(e.arena, conn->local_port));
     }
-    if (conn->has_ip && conn->remote_host[0] != '[')
-        add_new(&e, conn, arena_printf(c->command, "TCPREMOTEHOST=%s", conn->remote_host));
     for (char *const *process = environ; !conn->env_whole && *process; process++)
         add_new(&e, conn, *process);
     return e.list;

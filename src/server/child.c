@@ -139,6 +139,14 @@ receive_limit(int64_t ms)
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 }
 
+/* As tcpserver -v tells of its clients. */
+static void
+log_client(enum log_level level, const char *what, const struct client *c)
+{
+    log_at(level, "%s %ld %s:%d %s:%s:%d", what, (long)getpid(), c->local_text, c->local_port,
+        c->host, c->text, c->port);
+}
+
 /* Do the rules let it in, and with which variables? A refused one is answered as tcpserver does:
  * not at all. */
 static bool
@@ -151,8 +159,7 @@ obey_rules(struct tcprules *rules, const struct client *c, const char *const **e
     case TCPRULES_ALLOW:
         return true;
     case TCPRULES_DENY:
-        log_at(LOG_LEVEL_NOTICE, "deny %ld %s:%d %s:%s:%d", (long)getpid(), c->local_text,
-            c->local_port, c->host, c->text, c->port);
+        log_client(LOG_LEVEL_NOTICE, "deny", c);
         return false;
     case TCPRULES_BROKEN:
         break;
@@ -167,6 +174,7 @@ serve(struct state *s, struct client *c, const struct claim *claim)
 {
     static const char *const nothing[] = {NULL};
     const struct options *o = s->child->options;
+    enum session_end end;
     struct peer p = {
         .in = c->fd,
         .out = c->fd,
@@ -191,7 +199,10 @@ serve(struct state *s, struct client *c, const struct claim *claim)
         c->text, p.remote_host ? p.remote_host : "Unknown");
     if (s->child->tcprules && !obey_rules(s->child->tcprules, c, &p.env))
         return;
-    session_run(s->session, &p);
+    log_at(LOG_LEVEL_INFO, "status: %zu/%d", claim->busy, o->children);
+    log_client(LOG_LEVEL_INFO, "ok", c);
+    end = session_run(s->session, &p);
+    log_at(LOG_LEVEL_INFO, "end %ld status %d", (long)getpid(), end == SESSION_ERROR ? 256 : 0);
 }
 
 /* The accepted socket knows the local address where the listening one was for all of them. */

@@ -92,8 +92,8 @@ service_open(
         .open_as_root = from->open_as_root,
         .open_as_root_data = from->open_as_root_data,
     };
-    struct service fresh = {
-        .arena = arena_open_small("service", 1024), .config = config_open(from->paths->config_dirs)};
+    struct service fresh = {.arena = arena_open_small("service", 1024),
+        .config = config_open(from->paths->config_dirs)};
 
     if (!from->serves_many)
         config_list(fresh.config);

@@ -17,10 +17,11 @@ static const char *const names[] = {
 /* Variables by which a shell or a program that a plugin starts could be steered. */
 static const char *const unsafe_variables[] = {"ENV", "IFS", "CDPATH", "BASH_ENV"};
 
-/* What describes one client under tcpserver describes none of ours: no program may inherit it. */
+/* What describes one client under tcpserver, and what it may, describes none of ours: no plugin may
+ * find it, and no program inherit it. What is left holds for all clients: qp_env(). */
 static const char *const client_variables[] = {"PROTO", "TCPREMOTEIP", "TCPREMOTEHOST",
     "TCPREMOTEINFO", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALHOST", "TCPLOCALPORT", "RELAYCLIENT",
-    "RBLSMTPD"};
+    "RBLSMTPD", "DATABYTES", "WHITELISTCLIENT"};
 
 static void
 unset_all(const char *const list[], size_t n)

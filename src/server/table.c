@@ -57,6 +57,7 @@ static const struct known {
     {"badmailfrom", TABLE_BAD},
     {"badrcptto", TABLE_BAD},
     {"dnsbl_allow", TABLE_IP},
+    {"hosts_allow", TABLE_IP},
     {"invalid_resolvable_fromhost", TABLE_IP},
     {"me", TABLE_DOMAIN},
     {"morercpthosts", TABLE_DOMAIN},
@@ -65,6 +66,10 @@ static const struct known {
     {"rcpthosts", TABLE_DOMAIN},
     {"relayclients", TABLE_IP},
     {"uribl_whitelist_domains", TABLE_EXACT},
+    {"whitelisthelo", TABLE_EXACT},
+    {"whitelisthosts", TABLE_IP},
+    {"whitelistrcpt", TABLE_EXACT},
+    {"whitelistsenders", TABLE_EXACT},
 };
 
 static const char help[] =
@@ -245,7 +250,8 @@ statistics(struct view *v)
 static enum table_status
 find_bad(struct view *v, const struct table *t, const char *key, const char **value)
 {
-    struct badlist_table *list = badlist_table_new(v->line, t, &v->err);
+    struct badlist_table *list = badlist_table_new(v->line, t);
+    bool good = badlist_table_add_patterns(list, v->line, &v->err);
     struct str text = str_of(key);
     struct qp_badlist_entry entry = {"", ""};
     size_t user = text.n;
@@ -253,9 +259,9 @@ find_bad(struct view *v, const struct table *t, const char *key, const char **va
 
     while (user > 0 && key[user] != '@')
         user--;
-    if (list && user == 0)
+    if (good && user == 0)
         return TABLE_ABSENT; /* the null sender, and what has no host or no user */
-    status = list ? badlist_table_find(list, v->line, key, user, &entry) : TABLE_BROKEN;
+    status = good ? badlist_table_find(list, v->line, key, user, &entry) : TABLE_BROKEN;
     *value = status == TABLE_FOUND ? arena_printf(v->line, "%s%s%s", entry.entry,
                                          *entry.reason ? " " : "", entry.reason)
                                    : NULL;

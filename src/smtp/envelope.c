@@ -1,6 +1,7 @@
 /*
  * smtp/envelope - MAIL, RCPT, RSET
  */
+#include <errno.h>
 #include <ifaddrs.h>
 
 #include "base/log.h"
@@ -65,10 +66,12 @@ parse_args(struct session *s, const struct side *side, const char *args, struct 
     return false;
 }
 
-/* Angle brackets are added where the client left them out, unless the site wants them. */
+/* Angle brackets are added where the client left them out, unless the site wants them. A sender begins a
+ * transaction, and is of it; what recipients leave in there is decided later, as nobody counts refused ones. */
 static const struct qp_address *
 parse_address(struct session *s, const struct side *side, const struct path *path)
 {
+    struct arena *a = side->sender ? s->txn_arena : s->command_arena;
     struct hook_result r = session_run_hook(s, side->pre, &(struct hook_args){.text = path->text});
     const char *text = r.rc == QP_OK && *r.text ? r.text : path->text;
 
@@ -78,7 +81,7 @@ parse_address(struct session *s, const struct side *side, const struct path *pat
             return NULL;
         text = arena_printf(s->command_arena, "<%s>", text);
     }
-    return address_parse(s->txn_arena, str_of(text), s->context.address_rules);
+    return address_parse(a, str_of(text), s->context.address_rules);
 }
 
 /* ---- parameters ---- */
@@ -161,6 +164,7 @@ envelope_mail(struct session *s, const char *args)
     struct path path;
     struct reply reply;
 
+    log_at(LOG_LEVEL_DEBUG, "full from_parameter: %s", args);
     if (!parse_args(s, &mail_side, args, &path, &reply))
         return reply;
     session_end_transaction(s); /* a second MAIL begins anew, as qmail-smtpd has it */
@@ -182,22 +186,34 @@ envelope_mail(struct session *s, const char *args)
 
 /* ---- RCPT ---- */
 
+/* 0.0.0.0 leads to this host as well (netqmail), and so does ::. */
 static bool
-is_own_address(const struct session *s, const struct ip *ip)
+is_nobodys(const struct ip *ip)
+{
+    static const struct ip any[] = {{{[10] = 0xff, [11] = 0xff}}, {{0}}};
+
+    return ip_eq(ip, &any[0]) || ip_eq(ip, &any[1]);
+}
+
+/* false: it cannot be told now */
+static bool
+find_own_address(const struct session *s, const struct ip *ip, bool *own)
 {
     struct ifaddrs *list = NULL;
-    bool own = false;
     struct ip other;
     int port;
 
-    if (ip_parse(str_of(s->conn.local_ip), &other) && ip_eq(&other, ip))
+    *own = is_nobodys(ip) || (ip_parse(str_of(s->conn.local_ip), &other) && ip_eq(&other, ip));
+    if (*own)
         return true;
-    if (getifaddrs(&list) < 0)
+    if (getifaddrs(&list) < 0) {
+        log_at(LOG_LEVEL_ERROR, "cannot list the addresses of this host: %s", strerror(errno));
         return false;
-    for (struct ifaddrs *i = list; i && !own; i = i->ifa_next)
-        own = i->ifa_addr && ip_from_sockaddr(i->ifa_addr, &other, &port) && ip_eq(&other, ip);
+    }
+    for (struct ifaddrs *i = list; i && !*own; i = i->ifa_next)
+        *own = i->ifa_addr && ip_from_sockaddr(i->ifa_addr, &other, &port) && ip_eq(&other, ip);
     freeifaddrs(list);
-    return own;
+    return true;
 }
 
 /* "[192.0.2.1]" and "[IPv6:2001:db8::1]" */
@@ -212,38 +228,62 @@ literal_parse(struct str host, struct ip *out)
     return ip_parse(host, out);
 }
 
-/* Mail to our own address literal is mail to localiphost (qmail's ipme). */
-static const struct qp_address *
-replace_own_literal(struct session *s, const struct qp_address *a)
+/* Mail to our own address literal is mail to localiphost (qmail's ipme). false: *reply refuses. */
+static bool
+replace_own_literal(struct session *s, const struct qp_address **to, struct reply *reply)
 {
+    const struct qp_address *a = *to;
     struct ip ip;
+    bool own;
 
-    if (!s->settings.local_host || !literal_parse(str_of(a->host), &ip) || !is_own_address(s, &ip))
-        return a;
-    map_set(s->txn.notes, STR("original_recipient"), arena_dup(s->txn_arena, str_of(a->address)));
-    return address_new(s->txn_arena, str_of(a->user), str_of(s->settings.local_host));
+    if (!s->settings.local_host || !literal_parse(str_of(a->host), &ip))
+        return true;
+    if (!find_own_address(s, &ip, &own)) {
+        *reply = REPLY_CLOSE(421, "4.3.0", "unable to figure out my IP addresses (#4.3.0)");
+        return false;
+    }
+    if (own)
+        *to = address_new(s->command_arena, str_of(a->user), str_of(s->settings.local_host));
+    return true;
+}
+
+/* What was replaced is noted while plugins are asked, and stays noted of a recipient that is accepted. */
+static bool
+is_refused(struct session *s, const struct qp_address *sent, const struct qp_address *to,
+    struct reply *reply)
+{
+    const struct str name = STR("original_recipient");
+    struct map *notes = s->txn.notes;
+    void *before = map_get(notes, name);
+    bool refused;
+
+    if (to != sent)
+        map_set(notes, name, arena_dup(s->command_arena, str_of(sent->address)));
+    refused = session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, reply) ||
+              session_ask(s, HOOK_RCPT_ACCEPTED, &(struct hook_args){.address = to}, NULL, reply);
+    if (to != sent)
+        map_set(notes, name, refused ? before : arena_dup(s->txn_arena, str_of(sent->address)));
+    return refused;
 }
 
 struct reply
 envelope_rcpt(struct session *s, const char *args)
 {
     uint64_t max = s->settings.max_recipients;
-    const struct qp_address *to;
+    const struct qp_address *sent, *to;
     struct path path;
     struct reply reply;
 
     if (!parse_args(s, &rcpt_side, args, &path, &reply))
         return reply;
-    to = parse_address(s, &rcpt_side, &path);
+    sent = to = parse_address(s, &rcpt_side, &path);
     if (!to || !*to->address)
         return rcpt_side.bad_address;
-    to = replace_own_literal(s, to);
-    if (!check_params(s, &rcpt_side, &path, &reply))
+    if (!replace_own_literal(s, &to, &reply) || !check_params(s, &rcpt_side, &path, &reply))
         return reply;
     if (max && s->txn.n_recipients >= max)
         return REPLY(452, "4.5.3", "too many recipients");
-    if (session_ask(s, HOOK_RCPT, &(struct hook_args){.address = to}, to->format, &reply) ||
-        session_ask(s, HOOK_RCPT_ACCEPTED, &(struct hook_args){.address = to}, NULL, &reply)) {
+    if (is_refused(s, sent, to, &reply)) {
         log_at(LOG_LEVEL_DEBUG, "delivery denied (%s)", reply.text ? reply.text : "");
         return reply;
     }

@@ -31,6 +31,22 @@ host_argument(
     return NULL;
 }
 
+/* In place of what was kept of the greeting before: a client may greet as often as it likes. */
+static void
+keep(struct session *s, const char *verb, const char *host)
+{
+    struct context *c = &s->context;
+    const char **announced;
+
+    arena_reset(s->hello_arena);
+    announced = arena_alloc(s->hello_arena, c->n_capabilities * sizeof *announced);
+    for (size_t i = 0; i < c->n_capabilities; i++)
+        announced[i] = arena_dup(s->hello_arena, str_of(c->capabilities[i]));
+    c->capabilities = announced;
+    s->conn.hello = verb;
+    s->conn.hello_host = arena_dup(s->hello_arena, str_of(host));
+}
+
 /* true: the greeting is accepted and noted; false: *reply refuses */
 static bool
 greet(struct session *s, const char *verb, enum hook parse, enum hook hook, const char *args,
@@ -49,8 +65,7 @@ greet(struct session *s, const char *verb, enum hook parse, enum hook hook, cons
         return false;
     }
     session_end_transaction(s);
-    s->conn.hello = verb;
-    s->conn.hello_host = arena_dup(s->conn_arena, str_of(host));
+    keep(s, verb, host);
     return true;
 }
 

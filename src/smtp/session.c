@@ -14,6 +14,12 @@
 
 #define DRAIN_MS 1000 /* how long a client that still sends may take to see the last reply */
 
+/* Bytes that plugins may keep of what a client has said. A transaction that has not begun is emptied; when
+ * there is no end the client has to go, and no other one suffers. */
+#define KEEP_UNBEGUN      (64 << 10)
+#define KEEP_MAX          (32 << 20)
+#define KEEP_OF_RECIPIENT (8 << 10) /* and so many of each, as max_recipients bounds them */
+
 /* Set by the server's signal handler; the one thing here that is process-wide. */
 static struct {
     volatile sig_atomic_t soon;
@@ -192,6 +198,23 @@ session_input_ended(struct session *s, enum stream_status status)
     return (struct reply){.close = true};
 }
 
+/* Commands may be repeated for ever, and what plugins keep of each outlives it. */
+static void
+bound_memory(struct session *s)
+{
+    size_t kept;
+
+    if (!s->txn.sender && arena_used(s->txn_arena) > KEEP_UNBEGUN)
+        session_end_transaction(s);
+    kept = arena_used(s->conn_arena) + arena_used(s->txn_arena);
+    if (kept <= KEEP_MAX || s->incoming.active ||
+        kept <= KEEP_MAX + s->txn.n_recipients * KEEP_OF_RECIPIENT)
+        return;
+    log_at(LOG_LEVEL_WARN, "plugins keep %zu bytes: ip=%s commands=%u", kept, s->conn.remote_ip,
+        s->conn.commands);
+    answer(s, REPLY_CLOSE(421, "4.3.0", "out of memory (#4.3.0)"));
+}
+
 static void
 one_command(struct session *s)
 {
@@ -207,6 +230,8 @@ one_command(struct session *s)
         answer(s, command_too_long(s));
     else
         answer(s, session_input_ended(s, status));
+    if (!s->leaving)
+        bound_memory(s);
     arena_reset(s->command_arena);
 }
 
@@ -311,6 +336,7 @@ forget(struct session *s)
     s->incoming.used = 0;
     arena_reset(s->command_arena);
     arena_reset(s->txn_arena);
+    arena_reset(s->hello_arena);
     arena_reset(s->conn_arena);
     dns_end(host_dns(s->context.host));
     log_session_set(NULL);
@@ -351,7 +377,8 @@ session_run(struct session *s, const struct peer *p)
  */
 struct storage {
     alignas(max_align_t) char stream[STREAM_SIZE];
-    alignas(max_align_t) char connection[1536];
+    alignas(max_align_t) char connection[1024];
+    alignas(max_align_t) char hello[512];
     alignas(max_align_t) char command[1792];
     alignas(max_align_t) char transaction[2560];
     alignas(max_align_t) char process[4096];
@@ -387,6 +414,7 @@ session_open(struct config *config, struct host *host, struct err *e)
     s->process = process;
     s->storage = storage;
     s->conn_arena = arena_open_in("connection", storage->connection, sizeof storage->connection);
+    s->hello_arena = arena_open_in("greeting", storage->hello, sizeof storage->hello);
     s->txn_arena = arena_open_in("transaction", storage->transaction, sizeof storage->transaction);
     s->command_arena = arena_open_in("command", storage->command, sizeof storage->command);
     s->stream = stream_open_in(storage->stream);
@@ -408,6 +436,7 @@ session_close(struct session **s)
     free(copy.incoming.block);
     arena_close(&copy.command_arena);
     arena_close(&copy.txn_arena);
+    arena_close(&copy.hello_arena);
     arena_close(&copy.conn_arena);
     arena_close(&copy.process);
     munmap(copy.storage, sizeof *copy.storage);

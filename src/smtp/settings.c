@@ -106,15 +106,17 @@ load_newlines(const struct loader *l, enum data_newlines *out)
 static bool
 load_timeouts(const struct loader *l, struct settings *s)
 {
-    uint64_t data = TIMEOUT_DEFAULT, command = 0;
+    uint64_t data = 0, command = 0; /* 0 is "not set", as in qpsmtpd */
 
     if (!load_qmail_number(l, "timeout", 1000000, &data) ||
         !load_qmail_number(l, "timeoutsmtpd", 1000000, &command))
         return false;
-    if (data == 0) /* qpsmtpd: 0 is "not set" */
-        data = TIMEOUT_DEFAULT;
+    if (!data)
+        data = command ? command : TIMEOUT_DEFAULT;
+    if (!command)
+        command = data;
     s->data_timeout_ms = (int64_t)data * 1000;
-    s->command_timeout_ms = command ? (int64_t)command * 1000 : s->data_timeout_ms;
+    s->command_timeout_ms = (int64_t)command * 1000;
     return true;
 }
 

@@ -20,7 +20,7 @@ struct settings {
                                NULL: neither file */
     const char *authres_id; /* me-auth-results; default me; NULL: "none", no such field */
     int64_t command_timeout_ms;  /* timeoutsmtpd, else timeout, else 1200 s */
-    int64_t data_timeout_ms;     /* timeout, else 1200 s; for each read */
+    int64_t data_timeout_ms;     /* timeout, else timeoutsmtpd, else 1200 s; for each read */
     uint64_t max_recipients;     /* 1000; 0: no limit */
     uint64_t max_hops;           /* 100; 0: no limit */
     enum data_newlines newlines; /* bare_newlines */

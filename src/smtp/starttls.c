@@ -38,7 +38,7 @@ remember(struct session *s, const struct qp_tls_offer *offer)
     struct qp_tls *tls = arena_alloc(s->conn_arena, sizeof *tls);
     const char *bits;
 
-    *tls = (struct qp_tls){"", "", 0, "", false, false, "", "", "", false};
+    *tls = (struct qp_tls){"", "", 0, "", false, false, "", "", "", false, ""};
     offer->layer->describe(offer->data, tls);
     bits = arena_printf(s->conn_arena, "%d", tls->bits);
     s->conn.tls = tls;
@@ -56,6 +56,8 @@ remember(struct session *s, const struct qp_tls_offer *offer)
         "verified=%d",
         tls->version, tls->cipher, bits, *tls->server_name ? tls->server_name : "-", tls->resumed,
         tls->kernel, *tls->client_dn ? tls->client_dn : "-", tls->client_verified);
+    if (*tls->remark)
+        log_at(LOG_LEVEL_WARN, "another certificate was shown: %s", tls->remark);
 }
 
 static const char *
@@ -147,7 +149,7 @@ begin(struct session *s)
 struct reply
 starttls_run(struct session *s, const char *args)
 {
-    struct qp_tls_offer *offer = arena_alloc(s->conn_arena, sizeof *offer);
+    struct qp_tls_offer *offer = arena_alloc(s->command_arena, sizeof *offer);
     struct reply reply = REPLY(220, "2.0.0", "Go ahead with TLS");
 
     if (!hook_used(s->context.host, HOOK_TLS))

@@ -43,6 +43,7 @@ struct session {
     struct storage *storage;  /* the arenas' memory */
     struct arena *process;    /* settings that serve all sessions, the block above */
     struct arena *conn_arena, *txn_arena, *command_arena;
+    struct arena *hello_arena; /* what the last accepted HELO or EHLO said, and was told */
     struct stream *stream;
     struct incoming incoming;
     struct auth auth;

@@ -39,6 +39,8 @@ check_fields(const struct header *h)
 
         assert(f->raw.n > 0 && f->raw.p[f->raw.n - 1] == '\n');
         assert(f->name.n < f->raw.n);
+        assert(header_text(f).n <= f->raw.n &&
+               header_text(f).p + header_text(f).n == f->raw.p + f->raw.n);
         assert(strlen(value) < f->raw.n);
         if (f->name.n == 0)
             continue;

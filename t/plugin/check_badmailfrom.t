@@ -51,6 +51,31 @@ for my $case (
         ($bad ? 'refused' : 'accepted') . ": sender <$from> with the line '$list'";
 }
 
+# Under the name of r356 the list is as qmail's: nothing in it is a pattern, and nothing stops the mail.
+for my $case (
+    ['joe@example.com',     '@*.com',              0],
+    ['joe@example.com',     'joe@example.c+m',     0],
+    ['joe@example.com',     '.*',                  0],
+    ['joe@star.test',       '*@star.test',         0],
+    ['*@star.test',         '*@star.test',         1],
+    ['x@y',                 '+x@y',                0],
+    ['+X@y',                '+x@Y',                1],
+    ['bob+news@test.net',   'bob+news@test.net',   1],
+    ['bobnews@test.net',    'bob+news@test.net',   0],
+    ['joe@example.com',     "(open\$\n\@example.com", 1],
+) {
+    my ($from, $list, $bad) = @$case;
+    my (undef, $rcpt) = mail(configuration('check_badmailfrom', $list), $from);
+    like $rcpt, $bad ? qr/^550 \Q$r356\E/ : qr/^250/,
+        ($bad ? 'refused' : 'accepted') . ": sender <$from> with the line '$list' of qmail";
+}
+{
+    my ($status, $output) = configuration('check_badmailfrom', "+x\@y\n*\@star.test\n*\n")->check;
+    is $status, 0, 'what would be no pattern refuses no start';
+    like $output, qr{config/badmailfrom:3: "\*" is ignored: write user\@host or \@host}, 'what is no address is told';
+    unlike $output, qr{config/badmailfrom:[12]}, 'what is one is not';
+}
+
 # ---- the reason, and which line decides ----
 
 my $t = configuration('badmailfrom', ['matt@test.com Yer a spammin bastert', '@test.com second',

@@ -40,6 +40,7 @@ my $d = session('check_basicheaders');
 
 like reply_to($d, $from, $now), qr/^250 /, 'both fields';
 like reply_to($d, 'from: x', 'DATE: y'), qr/^250 /, 'in any case, with any value';
+like reply_to($d, 'From : x', "Date\t: y"), qr/^250 /, 'with blanks before the colon';
 like reply_to($d, $now), qr/^554 .*Mail with no From header not accepted here/, 'no From';
 like reply_to($d, $from), qr/^554 .*Mail with no Date header not accepted here/, 'no Date';
 like reply_to($d, $from, 'Date: ' . day(-5000)), qr/^250 /, 'without DAYS any date is right';
@@ -53,6 +54,11 @@ like reply_to($d, $from, 'Date: ' . day(-4.9)), qr/^250 /, 'younger than DAYS';
 like reply_to($d, $from, 'Date: ' . day(-5.1)), qr/^554 .*The Date in the header was too far in the past/, 'older';
 like reply_to($d, $from, 'Date: ' . day(4.9)), qr/^250 /, 'not so far ahead';
 like reply_to($d, $from, 'Date: ' . day(5.1)), qr/^554 .*The Date in the header was too far in the future/, 'farther';
+
+$d = session('check_basicheaders 5 7 require Subject');
+like reply_to($d, $from, 'Date: ' . day(-6)), qr/^554 .*The Date in the header was too far in the past/, 'DAYS is read';
+like reply_to($d, $from, $now), qr/^250 /, 'what follows is not';
+like $d->log, qr/arguments ignored, from "7" on/, '... and a warning speaks of it';
 
 # ---- dates -----------------------------------------------------------------------------------------
 

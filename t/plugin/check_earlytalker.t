@@ -4,7 +4,8 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 
-use Qpsmtpd::Test;
+use Qpsmtpd::Test qw(free_port);
+use Qpsmtpd::TLS qw(certificates handshake);
 
 my $TEXT = 'Connecting host started transmitting before SMTP greeting';
 
@@ -126,6 +127,23 @@ for (
     like early($t, pipe => 1, env => {TCPREMOTEIP => undef})->greeting, qr/^220 /,
         'nor is a program on a pipe, which has no address';
     like early($t, pipe => 1)->greeting, qr/^421 /, 'with an address it is';
+}
+
+{
+    my $t = test_with('check_earlytalker wait 5 check-at CONNECT check-at DATA', 'tls');
+    certificates($t, 'mx.example.test');
+    my $port = free_port();
+    my $server = $t->prefork('--tls-port', $port, '--children', 2, '--idle-children', 1);
+    my $begin = time;
+    my $d = $server->connect(port => $port, greeting => 0);
+    ok handshake($d), 'a port that begins with TLS' or diag $d->{tls_error};
+    $d->raw("EHLO client.test\r\n");
+    like $d->read_greeting, qr/^220 /, 'who talks behind the handshake is greeted';
+    cmp_ok time - $begin, '<', 4 * ($ENV{TEST_SLOW} || 1), 'without a wait';
+    $d->read_reply;
+    $d->say($_) for 'MAIL FROM:<a@b.test>', 'RCPT TO:<c@example.test>';
+    $d->raw("DATA\r\nFrom: a\r\n\r\nb\r\n.\r\n");
+    is $d->read_reply, "451 $TEXT", 'but check-at DATA watches it';
 }
 
 for (

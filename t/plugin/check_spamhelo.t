@@ -106,7 +106,7 @@ $d = $t->dialogue(env => {TCPREMOTEIP => '192.0.2.1', TCPREMOTEHOST => undef});
 $d->say('EHLO mx.good.test');
 $d->say('MAIL FROM:<a@client.test>');
 $d->say('RCPT TO:<x@ours.test>');
-like $d->data("X-Helo: forged\nFrom: a\@client.test\n\nhello\n"), qr/^250/, 'a message';
+like $d->data("X-Helo: forged\nX-HELO \t: forged\nFrom: a\@client.test\n\nhello\n"), qr/^250/, 'a message';
 $d->quit;
 my ($message) = $t->maildir_messages;
 like $message, qr/^X-HELO: mx\.good\.test$/m, 'tells the name';

@@ -44,10 +44,19 @@ for my $request ('GET / HTTP/1.1', 'POST http://192.0.2.1:25/ HTTP/1.0', 'CONNEC
     like $d->say('GET /'), qr/^500 /, 'and with http_abort 0 it always is';
 }
 
+for (['2 5 http_abort', '5'], ['2 http_abort 0 7 8', '7'], ['http_abort no 2 x', 'x']) {
+    my ($args, $first) = @$_;
+    my $t = Qpsmtpd::Test->new(plugins => ["count_unrecognized_commands $args"]);
+    my $d = $t->dialogue;
+    my @codes = map { $d->say('FOO'); $d->code } 1 .. 2;
+
+    is "@codes", '500 521', "count_unrecognized_commands $args: MAX is read";
+    like $d->log, qr/arguments ignored, from "$first" on/, 'and a warning speaks of the rest';
+}
+
 for (
     ['0', qr/max: "0" is out of range: 1 to 1000/],
     ['four', qr/max: "four" is no number/],
-    ['4 5', qr/unknown argument "5"/],
     ['http_abort maybe', qr/http_abort: "maybe" is neither 0 nor 1/],
 ) {
     my ($args, $reason) = @$_;

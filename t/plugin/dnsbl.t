@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 use Qpsmtpd::DNS;
-use Qpsmtpd::Test;
+use Qpsmtpd::Test qw(slurp);
 
 my $long = 'l' x 64;
 my $dns = Qpsmtpd::DNS->new({
@@ -111,14 +111,27 @@ like $d->log, qr/no answer name=6\.2\.0\.192\.txt\.test status=SERVFAIL/, 'and a
 
 $dns->clear;
 like rcpt('198.51.100.2'), qr/^250/, 'a relay client is accepted';
-$t->config(dnsbl_allow => ['127.0.0.2', '192.0.2.']);
+$t->config(dnsbl_allow => ['127.0.0.2', '192.0.2.', '203.0 ours', '10']);
 like rcpt('127.0.0.2'), qr/^250/, 'an address in dnsbl_allow';
 like rcpt('192.0.2.1'), qr/^250/, 'a prefix in dnsbl_allow';
+like rcpt($_), qr/^250/, "one without its dot: $_" for '203.0.113.9', '10.255.0.1';
 is scalar($dns->queries), 0, 'and nobody has asked for them';
+like rcpt('203.1.113.9'), qr/^250/, 'an address that begins with a part of one';
+isnt scalar($dns->queries), 0, '... is looked up';
 unlink $t->dir . '/config/dnsbl_allow';
+
+# A compiled list that is damaged, without its text: who is listed may be in it.
+$t->file('allow', "192.0.2.0/24\n");
+is +($t->run($t->program('qpsmtpd-table'), '-k', 'ip', '-o', $t->dir . '/config/dnsbl_allow.mph', $t->dir . '/allow'))[0], 0, 'a compiled list';
+like rcpt('192.0.2.1'), qr/^250/, 'has a network';
+$t->file('config/dnsbl_allow.mph', slurp($t->dir . '/config/dnsbl_allow.mph') =~ s/.(?=.{59}\z)/x/sr);
+is rcpt('127.0.0.2'), '450 the test address', 'a damaged one: a listing counts for now only';
+like rcpt('192.0.2.99'), qr/^250/, '... and nobody else is refused';
+unlink $t->dir . '/config/dnsbl_allow.mph';
 
 # ---- RBLSMTPD ----
 
+$dns->clear;
 $t->config(dnsbl_rejectmsg => ['Not from you.', 'See below.']);
 for my $case (
     ['',            qr/^250 /,                                                    'empty: accepted'],
@@ -128,7 +141,7 @@ for my $case (
     my ($value, $expected, $name) = @$case;
     like rcpt('127.0.0.2', RBLSMTPD => $value), $expected, "RBLSMTPD $name";
 }
-like client('127.0.0.2', RBLSMTPD => '-no')->say('RCPT TO:<abuse@ours.test>'), qr/^250/, 'abuse can be reached';
+like client('127.0.0.2', RBLSMTPD => '-no')->say('RCPT TO:<abuse@ours.test>'), qr/^550 .* no$/, 'no recipient is exempt';
 is scalar($dns->queries), 0, 'nobody has asked';
 dnsbl('hard 1');
 like rcpt('127.0.0.2', RBLSMTPD => '-go away'), qr/^550 Not from you\. See below\. -go away$/, 'hard 1: as r356';
@@ -156,6 +169,11 @@ for my $reject (0, 'naughty') {
     like $d->say('RCPT TO:<x@ours.test>'), qr/^250/, "reject $reject lets it pass";
     like $d->log, qr/fail, tolerated reason="the test address"/, 'and logs it';
 }
+$t->config(plugins => ['dnsbl reject naughty', 'naughty reject_type perm', 'rcpt_ok', 'queue/maildir Maildir']);
+$d = client('127.0.0.2');
+like $d->say('RCPT TO:<x@ours.test>'), qr/^550 \(dnsbl\) the test/, 'naughty refuses what was left to it';
+like $d->say("RCPT TO:<$_\@ours.test>"), qr/^250/, "but not $_" for qw(Postmaster abuse);
+like $d->data("Subject: x\n\nx\n"), qr/^250/, 'nor a message to them';
 dnsbl('reject connect');
 is client('127.0.0.2')->greeting, '554 the test address', 'reject connect';
 like rcpt('192.0.2.99'), qr/^250/, 'lets others in';
@@ -199,7 +217,8 @@ for my $case (
     ['dnsbl', {dnsbl_zones => ['192.0.2.1']},                        qr{config/dnsbl_zones:1},          'an address'],
     ['dnsbl', {dnsbl_zones => ["$long.test"]},                       qr{config/dnsbl_zones:1},          'a label of 64 bytes'],
     ['dnsbl', {dnsbl_zones => [join '.', ('abcdefghi') x 20]},       qr{config/dnsbl_zones:1},          'a zone too long for nibbles'],
-    ['dnsbl', {dnsbl_zones => 'a.test', dnsbl_allow => ['192.0.2.1', '192.0.2']}, qr{config/dnsbl_allow:2}, 'half an address'],
+    ['dnsbl', {dnsbl_zones => 'a.test', dnsbl_allow => ['192.0.2.1', '192.0.2-3']}, qr{config/dnsbl_allow:2}, 'half an address'],
+    ['dnsbl', {dnsbl_zones => 'a.test', dnsbl_allow => ['192.0.2.1', '192..2']}, qr{config/dnsbl_allow:2}, 'a hole in an address'],
     ['dnsbl', {dnsbl_zones => 'a.test', dnsbl_allow => ['me.test']}, qr{config/dnsbl_allow:1},          'a name for an address'],
 ) {
     my ($plugin, $config, $why, $name) = @$case;

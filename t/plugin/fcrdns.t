@@ -112,6 +112,17 @@ my @said = $d->log =~ /iprev=pass/g;
 is scalar @said, 1, 'the second message costs nothing';
 unlink glob $t->dir . '/Maildir/new/*';
 
+# Who logs in is not checked from then on.
+$t->config(plugins => ['auth/authnull', 'fcrdns', 'rcpt_ok', 'queue/maildir Maildir']);
+$d = client('192.0.2.3');
+$d->say('EHLO client.test');
+like $d->say('AUTH PLAIN AHgAeA=='), qr/^235/, 'a login';
+like $d->deliver('a@client.test', 'x@ours.test', $message), qr/^250/, 'a message';
+$d->quit;
+unlike $d->log, qr/iprev=/, '... without a check';
+unlike +($t->maildir_messages)[0], qr/iprev/, '... and nothing to tell';
+unlink glob $t->dir . '/Maildir/new/*';
+
 # ---- arguments ----
 
 fcrdns('relaxed 1');

@@ -41,6 +41,37 @@ for my $line ('192.0.2.1', '192.0.2.1 ', '192.0.2.1 NO', '192.0.2.1 DONE', 'exam
     isnt $status, 0, "'$line' refuses the start";
     like $said, qr/hosts_allow:2/, '... with file and line';
 }
+
+# ---- compiled ----
+
+sub greeting {
+    my ($ip) = @_;
+    my $d = $t->dialogue(env => {TCPREMOTEIP => $ip, TCPREMOTEHOST => undef});
+
+    return ($d->greeting, $d->log);
+}
+my $list = $t->dir . '/config/hosts_allow';
+$t->config(hosts_allow => ['192.0.2.0/24 DENY go away', '192.0.2.9 perhaps not', '192.0.2.10 DONE']);
+utime time - 10, time - 10, $list;
+is +($t->run($t->program('qpsmtpd-table'), $list))[0], 0, 'a list is compiled by its name';
+is +(greeting('192.0.2.1'))[0], '554 go away', 'it is asked,';
+like +(greeting('192.0.3.1'))[0], qr/^220 /, '... and lets the others in';
+for my $ip ('192.0.2.9', '192.0.2.10') {
+    my ($reply, $log) = greeting($ip);
+    like $reply, qr/^421 /, "$ip: a result that is none lets nobody in";
+    like $log, qr/no result client=\Q$ip\E/, '... and is logged';
+}
+unlink $list;
+is +(greeting('192.0.2.1'))[0], '554 go away', 'the text may go';
+open my $fh, '+<:raw', "$list.mph" or die;
+seek $fh, -60, 2;
+read $fh, my $byte, 1;
+seek $fh, -60, 2;
+print $fh chr(ord($byte) ^ 1);
+close $fh or die;
+like +(greeting($_))[0], qr/^421 /, "when it is damaged nobody is let in, or sent away for good: $_" for '192.0.2.1', '192.0.2.7';
+unlink "$list.mph";
+
 my ($status, $said) = Qpsmtpd::Test->new(plugins => ['hosts_allow 5'])->check;
 isnt $status, 0, 'an argument refuses the start';
 like $said, qr/plugins:1/, '... with file and line';

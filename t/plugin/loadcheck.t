@@ -50,6 +50,11 @@ for my $case (
         like $said, qr/^220 /, "'$arguments': a load of " . (defined $load ? $load : 'unknown height') . ' is not';
     }
 }
+{
+    my ($said, $d) = greeting('cache_time 10 max_load 2 uptime /usr/bin/uptime', '2.5');
+    is $said, $busy, 'cache_time and uptime of 1.00 stop nobody';
+    like $d->log, qr/ignored: cache_time and uptime/, '... and a warning tells';
+}
 for my $line ('max_load', 'max_load 0', 'max_load -1', 'max_load x', 'max_load 7y', 'max_load 7xx', 'max_load nan', 'max_load inf',
     'max_load 100001', '7')
 {

@@ -100,7 +100,7 @@ options('daemon_name MTA');
 play();
 is send_mail(), '250 queued', 'a message passes';
 is arrived(), $message, 'as it was';
-is $d->deliver('', ['b@example.test'], "Subject: two\n"), $d->reply, 'a second one without body';
+is $d->deliver('', ['b@example.test'], "Subject : two\n"), $d->reply, 'a second one without body';
 $d->quit;
 is $milter->ends, 'OCHMRTLLLNBEMRTLNEQ.', 'what it was told, in order';
 is_deeply [$milter->said('O')], [pack 'N N N', 6, 0x1ff, 0x1fffff], 'the offer: version 6 and all of it';
@@ -320,6 +320,7 @@ for my $case (
     ['change the second', [change(2, 'A', 'x')], "A: 1\nB: 2\nA: x\n\nbody\n"],
     ['0 is the first', [change(0, 'a', 'x')], "A: x\nB: 2\nA: 3\n\nbody\n"],
     ['delete the first', [change(1, 'A', '')], "B: 2\nA: 3\n\nbody\n"],
+    ['blanks before the colon', [change(2, 'A', 'x'), change(1, 'B', '')], "A : 1\nA: x\n\nbody\n", "A : 1\nB\t: 2\nA : 3\n\nbody\n"],
     ['delete both', [change(2, 'A', ''), change(1, 'A', '')], "B: 2\n\nbody\n"],
     ['delete what is not there', [change(3, 'A', ''), change(1, 'C', '')], $small],
     ['change what is not there', [change(1, 'C', 'x')], "A: 1\nB: 2\nA: 3\nC: x\n\nbody\n"],
@@ -333,8 +334,8 @@ for my $case (
         "A: 1\nB:\tx\nA: 3\nX:none\nY:  two\n\nbody\n"],
     ['progress in between', [field('X', 'y'), 'p', field('Y', 'z')], "A: 1\nB: 2\nA: 3\nX: y\nY: z\n\nbody\n"],
 ) {
-    my ($name, $edits, $want) = @$case;
-    is edited($small, @$edits), $want, "edit: $name";
+    my ($name, $edits, $want, $text) = @$case;
+    is edited($text // $small, @$edits), $want, "edit: $name";
 }
 for my $case (
     ['insert at 0: above our Received', [insert(0, 'X', 'y')], ["X: y\n", $small]],
@@ -497,6 +498,15 @@ is outcome(E => [map { (\0.2, {raw => substr packet('y550 5.7.1 drop by drop'), 
     'drop by drop';
 play(L => sub { return (\0.3, 'c') });
 is send_mail("A: b\n" x 100 . "\nx\n"), $soft, 'many slow answers have total_timeout together';
+
+# With MILTER_QUIET_BODY nothing is answered, so only writing has to wait.
+{
+    options('total_timeout 2');
+    play(steps => steps('quiet_B'), B => [\0.5]);
+    my $before = time;
+    is send_mail("A: b\n\n" . ('x' x 62 . "\n") x 60_000), $soft, 'a body that is taken slowly, too';
+    cmp_ok time - $before, '<', 20, 'ends';
+}
 options('end_timeout 1 total_timeout 60');
 is outcome(E => [map({ (\0.3, 'p') } 1 .. 4), 'c']), '250 queued', 'progress makes it wait longer than end_timeout';
 options();

@@ -36,12 +36,21 @@ for my $case (
     ['reject rcpt', '250 250 550'],
     ['reject data', '250 250 250 554'],
     ['reject data_post', '250 250 250 354 554'],
+    ['reject hook_queue_post', '250 250 250 354 554'],
+    ['reject queue_post', '250 250 250 354 554'],
 ) {
     my ($codes, $d) = replies($case->[0], 'reject naughty');
     is $codes, $case->[1], "'$case->[0]'";
     like $d->log, qr/\(helo\) I do not believe you are evil\.test/, '... with the complaint';
 }
-is +(replies('', 'reject naughty reject_type temp'))[0], '250 250 450', 'reject_type of the plugin that complained';
+is +(replies('reject_type perm', 'reject naughty reject_type temp'))[0], '250 250 450', 'reject_type of the plugin that complained';
+for my $case (['', 1], ['reject_type perm', 0], ['reject_type temp', 0, 450], ['reject_type temp_disconnect', 1, 421]) {
+    my ($arguments, $closes, $code) = @$case;
+    my ($codes, $d) = replies($arguments, 'reject naughty');
+
+    is $codes, '250 250 ' . ($code || 550), "without one, '$arguments' of naughty counts";
+    is $d->say('NOOP') eq '' ? 1 : 0, $closes, $closes ? '... and the connection is closed' : '... and it stays open';
+}
 
 # Several complaints, and the type when nobody has said one.
 {
@@ -68,6 +77,19 @@ C
     $d->say($_) for 'RSET', 'MAIL FROM:<mx@client.test>';
     like $d->say('RCPT TO:<b@example.test>'), qr/^450-/, 'a type that is none: the own one';
     like $d->log, qr/no result naughty_reject_type="what"/, '... and it is logged';
+}
+
+# Who can be written to by everybody.
+for my $hook (qw(rcpt data data_post)) {
+    my $d = session("reject $hook", before => ['helo reject naughty reject_type perm'], behind => ['headers reject naughty', 'naughty:1 reject_type perm']);
+    $d->say($_) for 'EHLO evil.test', 'MAIL FROM:<a@client.test>';
+    like $d->say("RCPT TO:<$_\@example.test>"), qr/^250 /, "reject $hook: $_" for qw(Postmaster abuse);
+    like $d->data("From: a\@client.test\n\nx\n"), qr/^250 /, '... gets a message';
+    $d->say($_) for 'MAIL FROM:<a@client.test>', 'RCPT TO:<root@example.test>';
+    is $d->data("Subject: x\n\nx\n"), '554 (headers) We require a valid From header', '... but not one that is bad itself';
+    next if $hook eq 'rcpt';
+    $d->say($_) for 'MAIL FROM:<a@client.test>', 'RCPT TO:<abuse@example.test>', 'RCPT TO:<b@example.test>';
+    like $d->data("From: a\@client.test\n\nx\n"), qr/^554.\(helo\)/, '... nor one that goes to others as well';
 }
 
 my $d = session('');

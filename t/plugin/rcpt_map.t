@@ -76,6 +76,32 @@ like((rcpt('alice@ours.test'))[0], qr/^250/, 'two domains: the first');
 like((rcpt('x@other.test'))[0], qr/^250/, 'and the second');
 like((rcpt('alice@other.test'))[0], qr/^550/, 'each with its own list');
 
+# ---- compiled ----
+
+$t->config(plugins => ['rcpt_map domain ours.test file people', 'rcpt_ok']);
+$t->config(people => $map . "odd\@ours.test PERHAPS\n");
+utime time - 10, time - 10, $t->dir . '/config/people';
+is +($t->run($t->program('qpsmtpd-table'), '-k', 'exact', $t->dir . '/config/people'))[0], 0, 'a list is compiled';
+for my $text ('with', 'without') {
+    for my $case (['ALICE@Ours.Test', qr/^250/], ['bob@ours.test', qr/^450 being moved, 100% %s$/], ['dave@ours.test', qr/^550 No such user\.$/],
+        ['nobody@ours.test', qr/^550 No such user\.$/], ['nobody@other.test', qr/^250/], ['odd@ours.test', qr/^450 unable to read controls/])
+    {
+        like((rcpt($case->[0]))[0], $case->[1], "$text its text: $case->[0]");
+    }
+    unlink $t->dir . '/config/people';
+}
+{
+    open my $fh, '+<:raw', $t->dir . '/config/people.mph' or die;
+    seek $fh, -60, 2;
+    read $fh, my $byte, 1;
+    seek $fh, -60, 2;
+    print $fh chr(ord($byte) ^ 1);
+    close $fh or die;
+}
+like((rcpt('alice@ours.test'))[0], qr/^450 unable to read controls/, 'a damaged one refuses nobody for good');
+unlink $t->dir . '/config/people.mph';
+$t->config(people => $map);
+
 # ---- refused at the start ----
 
 $t->config(one => 'alice@ours.test');

@@ -38,6 +38,7 @@ my @cases = (
     ['x@deep.test',         550, 'that suffix itself'],
     ['postmaster',          250, 'postmaster'],
     ['PostMaster',          250, 'postmaster in any case'],
+    ['abuse',               501, 'no other word'],
     ['x@foreign.test',      550, 'another domain'],
     ['"x@ours.test"@foreign.test', 550, 'one of ours in the local part'],
 );
@@ -49,6 +50,31 @@ for my $i (0 .. $#cases) {
 like $replies[-2], qr/^550 relaying denied/i, 'the refusal is that of r356';
 
 like((replies($t, 'x@foreign.test', TCPREMOTEIP => '198.51.100.1'))[0], qr/^250/, 'a relay client may send to it');
+
+# ---- what qmail passes over ----
+
+{
+    my $qmail = Qpsmtpd::Test->new(plugins => ['rcpt_ok'], config => {rcpthosts => <<"END"});
+*.wild.test
+\@at.test
+user\@host
+example.org:foo
+10.0.0.0/8
+m\xc3\xbcnchen.de
+.
+..
+ours.test
+END
+    my ($status, $output) = $qmail->check;
+    is $status, 0, 'lines that match nothing in qmail stop nobody\'s mail';
+    like $output, qr{config/rcpthosts:$_: .* is no domain: ignored}, "line $_ is warned of" for 1 .. 8;
+    unlike $output, qr{rcpthosts:9}, 'and no other';
+    my @replies = replies($qmail, ['x@ours.test', 'x@a.wild.test', 'x@at.test', 'x@host', 'x@example.org', 'x@foreign.test']);
+    is_deeply [map { substr $_, 0, 3 } @replies], [250, (550) x 5], 'they match nothing here either';
+    ($status, $output) = $qmail->run('sh', '-c', 'cd config && exec "$0" rcpthosts', $qmail->program('qpsmtpd-table'));
+    isnt $status, 0, 'who compiles the list is told';
+    like $output, qr{rcpthosts:1: .* is no domain}, 'with file and line';
+}
 
 # ---- trouble ----
 
@@ -67,7 +93,20 @@ like $also, qr/^250/, 'for its other lines as well';
 like $other, qr/^550/, 'and for nobody else';
 my ($status, $output) = $t->check;
 is $status, 0, 'that is no error';
-like $output, qr/rcpthosts is missing/, 'but is warned of';
+like $output, qr/rcpthosts is missing or empty, mail is accepted for mx\.example\.test only/, 'but is warned of';
+my $d = $t->dialogue(env => {TCPREMOTEIP => '192.0.2.1'});
+$d->say($_) for 'EHLO client.test', 'MAIL FROM:<a@client.test>', 'RCPT TO:<x@mx.example.test>';
+unlike $d->log, qr/rcpthosts/, 'a process for one client says nothing of it';
+$d->say('RCPT TO:<x@other.test>') for 1, 2;
+is scalar(() = $d->log =~ /mail is accepted for mx\.example\.test only/g), 1, 'until it refuses somebody, and then once';
+$d->quit;
+my $s = $t->prefork('-H');
+is scalar(() = $s->log =~ /mail is accepted for mx\.example\.test only/g), 1, 'a daemon says it at its start';
+$d = $s->connect(from => '127.0.0.2');
+$d->say($_) for 'EHLO client.test', 'MAIL FROM:<a@client.test>', 'RCPT TO:<x@other.test>';
+$d->quit;
+is scalar(() = $s->log =~ /rcpthosts is missing/g), 1, 'and never again';
+$s->stop;
 
 # ---- refused at the start ----
 

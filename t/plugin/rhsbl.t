@@ -112,6 +112,21 @@ for my $reject (0, 'naughty') {
     like $d->log, qr/fail, tolerated reason="Mail from bad\.test/, 'and logs it';
 }
 
+$t->config(plugins => ['rhsbl reject naughty', 'helo policy lenient reject naughty', 'naughty reject_type perm', 'rcpt_ok',
+    'queue/maildir Maildir']);
+$d = client('a@bad.test');
+like $d->say('RCPT TO:<x@ours.test>'), qr/^550 \(rhsbl\) Mail from bad/, 'a bad sender';
+like $d->say('RCPT TO:<postmaster@ours.test>'), qr/^250/, '... reaches postmaster';
+$d->say($_) for 'RSET', 'MAIL FROM:<a@good.test>';
+like $d->say('RCPT TO:<x@ours.test>'), qr/^250/, '... and is not the next one';
+$d->say($_) for 'RSET', 'MAIL FROM:<a@bare.test>';
+like $d->say('RCPT TO:<x@ours.test>'), qr/^550 \(rhsbl\) Mail from bare\.test[^\n]*$/, '... which is bad in its own way';
+$t->config(badhelo => 'evil.test');
+$d = client('a@bad.test', helo => 'evil.test');
+like $d->say('RCPT TO:<x@ours.test>'), qr/^550.\(helo\) [^\n]*\n550.\(rhsbl\) Mail from bad/, 'who else has complained';
+$d->say($_) for 'RSET', 'MAIL FROM:<a@good.test>';
+like $d->say('RCPT TO:<x@ours.test>'), qr/^550 \(helo\) [^\n]*$/, '... is still heard';
+
 # ---- dead servers ----
 
 $dns->zone({'*' => {drop => 1}});

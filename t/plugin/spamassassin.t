@@ -4,13 +4,14 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 
+use Qpsmtpd::DNS;
 use Qpsmtpd::Daemon qw(bytes line rest say_to hang reset_of heard);
 use Qpsmtpd::Test qw(peak_memory sanitized);
 
 my $t = Qpsmtpd::Test->new(config => {rcpthosts => 'example.test'});
 mkdir $t->dir . "/$_" for qw(Maildir Maildir/new Maildir/cur Maildir/tmp);
 my $path = $t->dir . '/spamd.sock';
-my $mail = "Subject: hi\nX-Spam-Flag: NO\nX-spam-status: No, forged\nFrom: a\@client.test\n\nbody\n.dot\n";
+my $mail = "Subject: hi\nX-Spam-Flag: NO\nX-spam-status : No, forged\nFrom: a\@client.test\n\nbody\n.dot\n";
 
 # request - one SPAMC request: its lines by name, verb and message
 sub request {
@@ -260,6 +261,20 @@ $spamd = Qpsmtpd::Daemon->new(sub {
 $r = scan('reject 5 spamd_socket localhost:' . $spamd->port, again => $mail);
 like $r->{reply}, qr/^554 /, 'spam over TCP';
 like $r->{again}, qr/^250 /, 'the next message of the session is judged by itself';
+
+# What a client makes us ask, and how long that takes, keeps nobody from finding spamd.
+my $dns = Qpsmtpd::DNS->new({'spamd.test' => {A => '127.0.0.1'}, '*.bl.test' => {drop => 1}});
+$t->config(dns_servers => $dns->address);
+$t->config(uribl_zones => 'bl.test log');
+for ([dns_queries_max => 2], [dns_hook_timeout => '0.3']) {
+    $t->config(@$_);
+    $r = scan('reject 5 spamd_socket spamd.test:' . $spamd->port, before => ['uribl'], mail => "Subject: hi\n\nhttp://a.com http://b.com\n",
+        again => "Subject: hi\n\nhttp://c.com http://d.com\n");
+    like $r->{log}, qr/lookup failed name=\w+\.com\.bl\.test/, "$_->[0] is used up,";
+    unlike "$r->{reply} $r->{again} $r->{log}", qr/cannot ask spamd/, 'and spamd is found';
+    $t->config($_->[0] => []);
+}
+$t->config($_ => []) for qw(dns_servers uribl_zones);
 $spamd->stop;
 
 # ---- memory ------------------------------------------------------------------------------------------

@@ -236,6 +236,26 @@ for my $program (sort keys %$serve) {
     is_deeply [$serve->{$program}->log =~ /tls established: .* name=(\S+) resumed/g], \@told, "$program: the log has the names that are names";
 }
 
+# One that cannot be used: who serves one client finds out when it is asked for.
+$t->config("tls_certs/broken.test.$_" => "none\n") for qw(crt key);
+$t->config('tls_certs/keyless.test.crt' => "none\n");
+for my $name (qw(broken.test keyless.test)) {
+    $d = $serve->{tcpserver}->connect;
+    $d->say('EHLO client.test');
+    ok starttls($d, SSL_hostname => $name, %rsa), "$name: the handshake" or diag $d->{tls_error};
+    is $d->certificate, $ours, '... with the default certificate';
+    $d->hangup;
+    wait_for(sub { $serve->{tcpserver}->log =~ m{another certificate was shown: .*tls_certs/\Q$name\E} }, 20, "$name: the log");
+    pass '... and the log tells';
+}
+$d = $serve->{tcpserver}->connect;
+$d->say('EHLO client.test');
+starttls($d, SSL_hostname => 'absent.test', %rsa);
+$d->hangup;
+wait_for(sub { $serve->{tcpserver}->log =~ /name=absent\.test resumed/ }, 20, 'the log');
+unlike $serve->{tcpserver}->log, qr/another certificate.*absent/, 'of a name without a certificate there is nothing to tell';
+unlink map { "$certs/$_" } qw(broken.test.crt broken.test.key keyless.test.crt);
+
 # ---- a process that serves one client loads OpenSSL when it is asked for ----
 
 $d = $serve->{tcpserver}->connect;
@@ -414,6 +434,22 @@ for my $case ([TLSv1_2 => 'ECDHE-RSA-AES256-GCM-SHA384'], [TLSv1_3 => 'TLS_CHACH
     $d->hangup;
 }
 $server->stop;
+
+# The lists of qpsmtpd 1.00, with an old version.
+for my $list ('HIGH', 'HIGH:!SSLv2', 'ALL:COMPLEMENTOFALL') {
+    $t = fresh('tls', tls_ciphers => $list, tls_protocols => 'TLSv1.1 TLSv1.2');
+    $server = $t->prefork(qw(--children 1));
+    for my $case ([TLSv1_2 => 'aNULL:@SECLEVEL=0', 0], [TLSv1_1 => 'aNULL:@SECLEVEL=0', 0], [TLSv1_2 => 'eNULL:@SECLEVEL=0', 0], [TLSv1_2 => 'HIGH', 1],
+        [TLSv1_1 => 'HIGH:!aNULL:@SECLEVEL=0', 1])
+    {
+        $d = $server->connect;
+        $d->say('EHLO client.test');
+        is starttls($d, SSL_version => $case->[0], SSL_cipher_list => $case->[1]) ? 1 : 0, $case->[2],
+            "tls_ciphers $list, a client with $case->[0] and $case->[1]: " . ($case->[2] ? 'yes' : 'no');
+        $d->hangup;
+    }
+    $server->stop;
+}
 
 # ---- wrong configuration ----
 

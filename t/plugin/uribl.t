@@ -297,10 +297,31 @@ for my $fault (qw(wrong_id garbage rdlength self_pointer bad_a empty)) {
     cmp_ok $took, '<', 1 + 3 * $slow, 'in time';
 }
 $t->config(dns_servers => $dns->address);
-$t->config(dns_queries_max => 3);
-$r = deliver('a1.com a2.com a3.com a4.com example.com');
-like $r->{log}, qr/lookup failed name=a2\.com\.other\.test status=BUDGET/, 'what is too much for a session is logged';
-like $r->{reply}, qr/^250/, 'and no match';
+
+# What one connection may ask. Zones: bl.test, other.test.
+$t->config(dns_queries_max => 11);
+$r = deliver('a1.com a2.com a3.com');
+like $r->{reply}, qr/^250/, 'one message does not use it up:';
+is_deeply $r->{asked}, ["a1.com", "a2.com"], 'less than half of the questions are asked for it';
+like $r->{log}, qr/too many hosts, the others are not looked up max=2/, '... which is logged';
+
+# messages - the replies to several over one connection
+sub messages {
+    my $d = $t->dialogue(env => {TCPREMOTEIP => '192.0.2.99', TCPREMOTEHOST => undef});
+    my @replies = map { $d->deliver('a@client.test', 'b@example.test', "Subject: x\n\n$_\n") } @_;
+    return (\@replies, $d);
+}
+my ($replies, $over) = messages('a1.com a2.com', 'a3.com a2.com', 'a1.com a5.com', 'a4.com a6.com');
+is_deeply [map { substr $_, 0, 3 } @$replies], [250, 250, 250, 421], 'many messages do: 421';
+ok $over->eof, '... and closed';
+like $replies->[3], qr/too many names were looked up for this connection, try again/, 'the text';
+like $over->log, qr/lookup failed name=a6\.com\.other\.test status=BUDGET/, '... and the log';
+($replies) = messages('a1.com a2.com', 'a3.com a4.com', 'example.com');
+like $replies->[2], qr/^554 /, 'what was found still refuses';
+configure('action log', "bl.test\nother.test");
+($replies) = messages('a1.com a2.com', 'a3.com a4.com', 'a5.com a6.com');
+like $replies->[2], qr/^250/, 'zones that only log refuse nothing';
+configure('action deny', "bl.test\nother.test");
 $t->config(dns_queries_max => 200);
 my $crowd = Qpsmtpd::DNS->new({'*.bl.test' => {A => {many => 1000}}});
 $t->config(dns_servers => $crowd->address);

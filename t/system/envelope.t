@@ -231,6 +231,23 @@ $t->config(localiphost => 'local.test');
 fresh('', TCPLOCALIP => '2001:db8::25');
 gets('MAIL FROM:<>', qr/^250 /);
 gets('RCPT TO:<a@[IPv6:2001:DB8:0::25]>', '250 <a@local.test>, recipient ok', 'localiphost, IPv6');
+gets('RCPT TO:<a@[0.0.0.0]>', '250 <a@local.test>, recipient ok', '0.0.0.0 is this host as well');
+gets('RCPT TO:<a@[IPv6:::]>', '250 <a@local.test>, recipient ok', 'and so is ::');
+gets('RCPT TO:<a@[0.0.0.1]>', '250 <a@[0.0.0.1]>, recipient ok', '0.0.0.1 is not');
+gets('NOOP note t original_recipient', '250 a@[IPv6:::]', 'the note is of the last one that was replaced');
+fresh('rcpt=DENY:no');
+$d->say('MAIL FROM:<>');
+gets('RCPT TO:<a@[0.0.0.0]>', '550 no', 'one that is refused');
+gets('NOOP note t original_recipient', '250 (none)', 'leaves no note');
+# No descriptor is left to ask for addresses with.
+fresh('', TCPLOCALIP => '192.0.2.25');
+$d->say('MAIL FROM:<>');
+is system('prlimit', '--pid', $d->pid, '--nofile=3:3'), 0, 'prlimit';
+gets('RCPT TO:<a@[192.0.2.25]>', '250 <a@local.test>, recipient ok', 'our end of the connection is known');
+gets('RCPT TO:<a@b.test>', '250 <a@b.test>, recipient ok', 'and so are names');
+gets('RCPT TO:<a@[192.0.2.26]>', '421 unable to figure out my IP addresses (#4.3.0)', 'whose address another is cannot be told');
+ok $d->eof, 'which ends the session, as in qmail-smtpd';
+like $d->log, qr/cannot list the addresses of this host: Too many open files/, 'the log says why';
 unlink $t->dir . '/config/localiphost';
 
 # ---- hooks mail and rcpt ----

@@ -34,6 +34,8 @@ for my $case (
     [0, 'emerg'], [3, 'error'], [4, 'warn'], [5, 'notice'], [6, 'info'], [7, 'debug'], [8, 'debug'],
     ['LOGDEBUG', 'debug'], ['LOGINFO', 'info'], ['loginfo', 'info'], ['info', 'info'], ['Notice', 'notice'],
     ['warn', 'warn'], ['LOGWARN', 'warn'], ['error', 'error'], ['LOGERROR', 'error'], ['LOGRADAR', 'emerg'], ['radar', 'emerg'],
+    ['emergency', 'emerg'], ['critical', 'crit'], ['err', 'error'], ['LOGERR', 'error'], ['warning', 'warn'],
+    [10, 'debug'], [99, 'debug'],
     ["# comment\n\n 6 \n7", 'info'], ['', 'warn'],
 ) {
     my ($value, $level) = @$case;
@@ -47,7 +49,7 @@ for my $case (
     }
     is "@wrong", '', "loglevel '" . ($value =~ s/\n/ /gr) . "' is $level" or diag $log;
 }
-for my $wrong ('9', '10', '-1', 'loud', 'LOG', '7x', '4.5') {
+for my $wrong ('-1', 'loud', 'LOG', '7x', '4.5') {
     $t->config(loglevel => "#\n$wrong\n");
     my $d = $t->dialogue;
     is $d->greeting, '421 service not available, configuration error', "loglevel '$wrong' refuses the start";
@@ -66,6 +68,7 @@ is_deeply [grep { !/^$pid $session \S/ } split /\n/, $log], [], 'the same sessio
 like $log, qr/^$pid $session probe plugin: event mail <a\@b\.test>$/m, 'what a plugin says';
 like $log, qr/^$pid $session running plugin \(mail\): probe$/m, 'which one runs';
 like $log, qr/^$pid $session dispatching MAIL FROM:<a\@b\.test>$/m, 'each command';
+like $log, qr/^$pid $session full from_parameter: FROM:<a\@b\.test>$/m, 'and what followed MAIL';
 like $log, qr/^$pid $session 250-PIPELINING$/m, 'each line of a reply';
 like $log, qr/^$pid $session 550 no$/m, 'a refusal';
 like $log, qr/refused: hook=mail result=DENY about=<a\@b\.test> text=no$/m, 'and who refused';

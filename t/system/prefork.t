@@ -541,6 +541,57 @@ SKIP: {
     unlink $t->dir . '/config/databytes';
 }
 
+# ---- the environment it was started with ----
+
+# What describes a client is nobody's; the rest is the administrator's, for plugins and their programs.
+{
+    my @of_a_client = qw(PROTO TCPREMOTEIP TCPREMOTEHOST TCPREMOTEINFO TCPREMOTEPORT TCPLOCALIP TCPLOCALHOST
+        TCPLOCALPORT RELAYCLIENT RBLSMTPD DATABYTES WHITELISTCLIENT);
+    my $own = Qpsmtpd::Test->new(
+        plugins => ['check_relay', 'rcpt_ok', 'queue/qmail-queue', 'probe'], plugin_dirs => [Probe::dir()],
+        config => {rcpthosts => 'ours.test'},
+        env => {(map { ($_ => '5') } @of_a_client), SITE => 'here'},
+    );
+    my $program = sub {
+        my ($name) = @_;
+        my $path = $own->file($name, "#!/bin/sh\ncat >/dev/null; cat <&1 >/dev/null; env >'$own->{dir}/$name.env'\n");
+        chmod 0755, $path;
+        return $path;
+    };
+    my ($usual, $other, $ruled) = map { $program->($_) } 'qmail/bin/qmail-queue', 'other', 'ruled';
+    my $run_by = sub { my ($path) = @_; my $env = slurp("$path.env"); unlink "$path.env"; return $env };
+    $own->file('rules', "127.0.0.3:allow,QMAILQUEUE=\"$ruled\",SITE=\"there\"\n:allow\n");
+    my ($status, $output) = $own->run('sh', '-c', 'tcprules tcp.cdb tcp.tmp <rules');
+    die "tcprules: $output" if $status;
+    my @options = ('-H', '-c', 1, '--child-lifetime', 0, '--tcprules', "$own->{dir}/tcp.cdb");
+
+    my $s = $own->prefork(@options);
+    my $d = $s->connect;
+    is $d->say("NOOP env $_"), '250 (none)', "environment: $_ is of no client" for @of_a_client;
+    is $d->say('NOOP env SITE'), '250 here', 'environment: others are the administrator\'s';
+    is $d->say('NOOP unset SITE'), '250 (none)', 'environment: a plugin may take them back';
+    like $d->deliver('a@client.test', 'you@ours.test', $message), qr/^250 Queued/, 'environment: QMAIL';
+    my $env = $run_by->($usual);
+    like $env, qr/^TCPREMOTEIP=127\.0\.0\.1$/m, 'environment: programs have the client\'s facts';
+    is_deeply [grep { $env =~ /^$_=5$/m } @of_a_client], [], 'environment: and no other client\'s';
+    unlike $env, qr/^SITE=/m, 'environment: nor what was taken back';
+    $d->quit;
+    like send_one($s), qr/^250 Queued/, 'environment: the next client';
+    like $run_by->($usual), qr/^SITE=here$/m, 'environment: has it again';
+    $s->stop;
+
+    $own->{env}{QMAILQUEUE} = $other;
+    $s = $own->prefork(@options);
+    like send_one($s), qr/^250 Queued/, 'environment: QMAILQUEUE';
+    like $run_by->($other), qr/^SITE=here$/m, 'environment: wins over QMAIL';
+    $d = $s->connect(from => '127.0.0.3');
+    is $d->say('NOOP env SITE'), '250 there', 'environment: tcprules win over it';
+    like $d->deliver('a@client.test', 'you@ours.test', $message), qr/^250 Queued/, 'environment: QMAILQUEUE of tcprules';
+    like $run_by->($ruled), qr/^SITE=there$/m, 'environment: runs that program';
+    $d->quit;
+    $s->stop;
+}
+
 # ---- small ones ----
 
 {
@@ -554,6 +605,9 @@ SKIP: {
     $s = start('--debug');
     send_one($s);
     like $s->log, qr/running plugin \(rcpt\): rcpt_ok/, '--debug: everything is said';
+    my $port = $s->port;
+    like $s->log, qr{^(\d+) - status: 1/15\n\1 - ok \1 127\.0\.0\.1:$port :127\.0\.0\.1:\d+$}m, 'of clients as tcpserver does';
+    ok wait_for(sub { $s->log =~ /^(\d+) - end \1 status 0$/m }, 10, 'the end of the client'), 'until they go';
     $s->stop;
 }
 

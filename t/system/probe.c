@@ -214,6 +214,10 @@ ask(struct qp *q, const char *const word[5])
             q, qp_config_for(q, qp_address_parse(q, QP_TRANSACTION, word[1]), word[2]));
     if (strcmp(what, "env") == 0)
         return or_none(qp_env(q, word[1]));
+    if (strcmp(what, "keep") == 0)
+        return qp_alloc(q, QP_CONNECTION, (size_t)strtol(word[1], NULL, 10)), "kept";
+    if (strcmp(what, "unset") == 0)
+        return qp_env_unset(q, word[1]), or_none(qp_env(q, word[1]));
     if (strcmp(what, "sender") == 0)
         return qp_sender(q) ? qp_sender(q)->format : "(none)";
     if (strcmp(what, "rcpts") == 0)

@@ -68,15 +68,15 @@ is notes(['badrcptto'], @hello, 'MAIL FROM:<a@b.test>', 'RCPT TO:<closed@ours.te
 is notes(['helo reject_type perm'], @hello), '250 karma=-1 type=- naughty=-', 'helo costs 1';
 
 is notes(['badmailfrom reject naughty'], @hello, @bad),
-    '250 karma=-1 type=DENY naughty=(badmailfrom) no mail from there', 'naughty keeps plugin and reason';
-for my $case (['temp', 'DENYSOFT'], ['disconnect', 'DENY_DISCONNECT'], ['temp_disconnect', 'DENYSOFT_DISCONNECT']) {
+    '250 karma=-1 type=- naughty=(badmailfrom) no mail from there', 'naughty keeps plugin and reason';
+for my $case (['perm', 'DENY'], ['temp', 'DENYSOFT'], ['disconnect', 'DENY_DISCONNECT'], ['temp_disconnect', 'DENYSOFT_DISCONNECT']) {
     my ($type, $result) = @$case;
     like notes(["badmailfrom reject naughty reject_type $type"], @hello, @bad), qr/ type=$result /,
         "reject_type $type is kept as $result";
 }
 is notes(['badmailfrom reject naughty'], @hello, @bad, @bad, @bad),
-    '250 karma=-3 type=DENY naughty=(badmailfrom) no mail from there', 'the same reason is kept once';
-is notes(['helo reject naughty', 'badmailfrom:7 reject naughty'], @hello, @bad),
+    '250 karma=-3 type=- naughty=(badmailfrom) no mail from there', 'the same reason is kept once';
+is notes(['helo reject naughty reject_type disconnect', 'badmailfrom:7 reject naughty reject_type temp'], @hello, @bad),
     "250-karma=-2 type=DENY_DISCONNECT naughty=(helo) You are not localhost\n"
     . '250 (badmailfrom:7) no mail from there', 'another reason is added; the first one decides the type';
 

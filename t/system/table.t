@@ -191,6 +191,7 @@ for (['192.0.2.1', 550], ['192.0.2.129', 250], ['10.2.0.1', 250], ['10.1.0.1', 5
     is replies(stranger(TCPREMOTEIP => $ip), 'foreign.test'), $code, "relayclients.mph and norelayclients.mph: $ip";
 }
 is +(ask(qw(ours.test a.more.test more.test)))[0], '250 250 550', 'morercpthosts.mph is asked as the cdb is';
+$t->config(plugins => ['check_relay', 'badmailfrom defer 1', 'rcpt_ok']);
 for (['JOE@bad.test', 553, 'go away'], ['any@worse.test', 553, 'sender'], ['Spammer@x.test', 553, 'no spam'],
     ['bob+x@bad.test', 553, 'sender'], ['spam@x.test', 250, 'ok'], ['jim@bad.test', 250, 'ok']) {
     my ($from, $code, $text) = @$_;
@@ -201,6 +202,9 @@ for (['JOE@bad.test', 553, 'go away'], ['any@worse.test', 553, 'sender'], ['Spam
     ok(($code == 250) == ($reply =~ /^250/), "badmailfrom.mph: $from") or diag $reply;
     like $reply, qr/$text/, 'with its reason' if $code != 250;
 }
+$t->config(plugins => ['check_relay', 'check_badmailfrom', 'rcpt_ok']);
+is replies(stranger(), \'any@worse.test', 'ours.test'), 550, 'as a list of qmail it has its addresses';
+is replies(stranger(), \'Spammer@x.test', 'ours.test'), 250, 'and no patterns';
 list(morercpthosts => ".more.test\nnew.test\n");
 is system('cdb', '-c', '-m', "$config/morercpthosts.cdb", "$config/morercpthosts"), 0, 'qmail-newmrh';
 utime time + 10, time + 10, "$config/morercpthosts.cdb";

@@ -32,6 +32,8 @@ my @to_data = ('EHLO x', 'MAIL FROM:<a@b.test>', 'RCPT TO:<c@d.test>');
 my $t = object(timeout => 1);
 my $both = object(timeout => 1000, timeoutsmtpd => 1);
 my $slow = object(timeout => 1, timeoutsmtpd => 1000);
+my $qmail = object(timeoutsmtpd => 1);
+my $unset = object(timeoutsmtpd => 1, timeout => 0);
 my $started = time;
 
 # All of them wait at the same time.
@@ -41,6 +43,9 @@ my @silent = (
     ['timeoutsmtpd counts for commands',   dialogue($both, 'HELO x'), '421 Connection Timed Out'],
     ['one that stops in DATA',             dialogue($t, @to_data, 'DATA'), '451 Incomplete DATA'],
     ['timeout counts in DATA',             dialogue($slow, @to_data, 'DATA'), '451 Incomplete DATA'],
+    ['timeoutsmtpd alone counts there too', dialogue($qmail, @to_data, 'DATA'), '451 Incomplete DATA'],
+    ['and in chunks',                      dialogue($qmail, @to_data), '451 Incomplete DATA', "BDAT 100\r\na: b\r\n"],
+    ['a timeout of 0 is none',             dialogue($unset, @to_data, 'DATA'), '451 Incomplete DATA'],
     ['one that stops in a chunk',          dialogue($t, @to_data), '451 Incomplete DATA', "BDAT 100\r\na: b\r\n"],
     ['one that stops in a refused chunk',  dialogue($t), '451 Incomplete DATA', "BDAT 100\r\na: b\r\n"],
     ['one that stops between chunks',      dialogue($t, @to_data), '421 Connection Timed Out', "BDAT 4\r\na: b"],
@@ -49,7 +54,7 @@ my @silent = (
     ['half an end of DATA',                dialogue($t, @to_data, 'DATA'), '451 Incomplete DATA', "a: b\r\n\r\n\r\n."],
 );
 $_->[3] && $_->[1]->raw($_->[3]) for @silent;
-$silent[7][1]->read_reply;
+$_->[0] =~ /between chunks/ && $_->[1]->read_reply for @silent;
 
 # A line has its time as a whole; DATA only needs to go on.
 my $drip = dialogue($t);

@@ -200,6 +200,9 @@ what_a_session_has_asked_ends_with_it(void **state)
         ask(&m, "b.test");
         ask(&m, "c.test");
         assert_int_equal(dns_answer(ask(&m, "d.test"))->status, QP_DNS_BUDGET);
+        assert_null(dns_answer(dns_ask_freely(m.dns, QP_DNS_A, STR("d.test"))));
+        assert_null(dns_answer(ask(&m, "d.test"))); /* it is known now */
+        assert_int_equal(dns_answer(ask(&m, "e.test"))->status, QP_DNS_BUDGET);
         dns_end(m.dns);
         assert_false(dns_busy(m.dns));
         assert_int_equal(dns_poll_set(m.dns, (struct pollfd[DNS_POLL_MAX]){{0}}), 0);

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "conf/table.h"
 #include "scratch.h"
 
@@ -214,25 +215,6 @@ ill_formed_entries_are_refused_with_their_line(void **state)
         {TABLE_ADDRESS, "joe a@b", "no @ in \"joe\""},
         {TABLE_ADDRESS, "joe@", "no host"},
         {TABLE_ADDRESS, "@.", "no host"},
-        {TABLE_DOMAIN, "joe@example.com", "is no domain"},
-        {TABLE_DOMAIN, "*.example.com", "is no domain"},
-        {TABLE_DOMAIN, ".", "is no domain"},
-        {TABLE_DOMAIN, "..", "is no domain"},
-        {TABLE_DOMAIN, "a..b", "is no domain"},
-        {TABLE_DOMAIN, "..example.com", "is no domain"},
-        {TABLE_DOMAIN, "a,b", "is no domain"},
-        {TABLE_DOMAIN, "example.com:25", "is no domain"},
-        {TABLE_DOMAIN,
-            "b\xc3\xbc"
-            "cher.example",
-            "is no domain"},
-        {TABLE_DOMAIN,
-            "a\x01"
-            "b",
-            "is no domain"},
-        {TABLE_DOMAIN, "[]", "is no domain"},
-        {TABLE_DOMAIN, "[1.2.3.4", "is no domain"},
-        {TABLE_DOMAIN, "[a@b]", "is no domain"},
         {TABLE_IP, "192.0.2", "is no address or network"},
         {TABLE_IP, "192.0.2.0/33", "is no address or network"},
         {TABLE_IP, "example.com", "is no address or network"},
@@ -241,11 +223,8 @@ ill_formed_entries_are_refused_with_their_line(void **state)
     struct world *w = *state;
 
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const struct qp_line lines[] = {{cases[i].kind == TABLE_ADDRESS ? "a@b"
-                                            : cases[i].kind == TABLE_IP ? "::1"
-                                                                        : "b",
-                                            "f", 1},
-            {cases[i].entry, "f", 7}};
+        const struct qp_line lines[] = {
+            {cases[i].kind == TABLE_ADDRESS ? "a@b" : "::1", "f", 1}, {cases[i].entry, "f", 7}};
         const struct qp_line *bad = NULL;
         struct err e = {""};
 
@@ -253,6 +232,47 @@ ill_formed_entries_are_refused_with_their_line(void **state)
         assert_ptr_equal(bad, &lines[1]);
         if (strstr(e.text, cases[i].why) == NULL)
             fail_msg("\"%s\": %s", cases[i].entry, e.text);
+    }
+}
+
+static bool
+take_log(void *data, const struct log_event *event)
+{
+    snprintf(data, LOG_LINE_MAX, "%d %s", (int)event->level, event->text);
+    return true;
+}
+
+/* They stop no mail; who compiles the list is told. */
+static void
+what_is_no_domain_is_passed_over(void **state)
+{
+    static const char *const entries[] = {"joe@example.com", "@example.com", "*.example.com", ".",
+        "..", "a..b", "..example.com", "a,b", "example.com:25", "10.0.0.0/8",
+        "b\xc3\xbc"
+        "cher.example",
+        "a\x01"
+        "b",
+        "[]", "[1.2.3.4", "[a@b]"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        const struct qp_line lines[] = {{"a", "f", 1}, {entries[i], "f", 7}, {"c", "f", 8}};
+        char logged[LOG_LINE_MAX] = "", room[64];
+        struct table_entry entry;
+        struct err e = {""};
+        const struct table *t;
+
+        assert_false(table_entry(TABLE_DOMAIN, str_of(entries[i]), room, &entry, &e));
+        assert_non_null(strstr(e.text, "is no domain"));
+        log_sink_set(take_log, logged, LOG_LEVEL_WARN);
+        t = table_new(w->arena, TABLE_DOMAIN, (struct config_value){lines, 3}, NULL, &e);
+        log_sink_set(NULL, NULL, LOG_LEVEL_WARN);
+        assert_non_null(t);
+        assert_int_equal(table_count(t), 2);
+        assert_string_equal(find(w, t, entries[i]), "ABSENT");
+        assert_string_equal(find(w, t, "c"), "");
+        assert_non_null(strstr(logged, "4 f:7: "));
+        assert_non_null(strstr(logged, "is no domain: ignored"));
     }
 }
 
@@ -398,6 +418,7 @@ main(void)
         TEST(domains_match_whole_or_below_a_dotted_suffix),
         TEST(addresses_of_clients_match_the_longest_network),
         TEST(ill_formed_entries_are_refused_with_their_line),
+        TEST(what_is_no_domain_is_passed_over),
         TEST(a_cdb_is_asked_in_the_same_order),
         TEST(values_of_a_cdb_are_text_up_to_a_nul),
         TEST(a_missing_cdb_is_empty_only_when_nobody_named_one),

@@ -77,29 +77,6 @@ answer_tally(struct delivery *d, const char *step, bool dot)
 
 /* ---- the envelope ---- */
 
-/* With the suffix of tcprules' RELAYCLIENT the whole address becomes a local part: "a@b"@suffix */
-static const char *
-recipient_path(struct qp *q, size_t i)
-{
-    const struct qp_address *to = qp_rcpt(q, i);
-    const char *suffix = qp_rcpt_suffix(q);
-    size_t n = strlen(to->address);
-    char *quoted, *p;
-
-    if (!*suffix)
-        return to->format;
-    if (*suffix != '@')
-        return qp_printf(
-            q, QP_TRANSACTION, "%.*s%s>", (int)strlen(to->format) - 1, to->format, suffix);
-    p = quoted = qp_alloc(q, QP_TRANSACTION, 2 * n + 1);
-    for (const char *c = to->address; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            *p++ = '\\';
-        *p++ = *c;
-    }
-    return qp_printf(q, QP_TRANSACTION, "<\"%s\"%s>", quoted, suffix);
-}
-
 /* MAIL's line; NULL: this next hop cannot take such a message, and the answer is set. */
 static const char *
 mail_line(struct delivery *d)
@@ -160,7 +137,7 @@ send_command(struct delivery *d, size_t i)
         line = qp_printf(d->q, QP_TRANSACTION, "%.*s", (int)n, d->next);
         d->next += n + 1;
     } else {
-        line = qp_printf(d->q, QP_TRANSACTION, "RCPT TO:%s", recipient_path(d->q, i - d->n_lines));
+        line = qp_printf(d->q, QP_TRANSACTION, "RCPT TO:%s", qp_rcpt(d->q, i - d->n_lines)->format);
     }
     return peer_put(d->peer, step_of(d, i), line, d->conf->time.command);
 }
@@ -176,11 +153,30 @@ read_class(struct delivery *d, const char *step, int64_t timeout_ms, enum tally_
     return (p->reply.code != 421 && tally_class(&p->reply, class)) || peer_fault_reply(p, step);
 }
 
+/* RFC 5321, 4.5.3.1.10: what RFC 821 called 552 is 452 now. With another status it speaks of a mailbox
+ * that is full, or a message that is too large. */
+static bool
+too_many_recipients(const struct reply *r)
+{
+    return r->code == 552 && (!*r->enhanced || strcmp(r->enhanced, "5.5.3") == 0);
+}
+
+static void
+take_rcpt_answer(struct delivery *d, size_t i, enum tally_class class)
+{
+    const struct reply *r = &d->peer->reply;
+    const char *name = qp_rcpt(d->q, i)->format;
+
+    if (too_many_recipients(r))
+        tally_add(&d->tally, name, TALLY_SOFT, 452, "4.5.3", r->text);
+    else
+        tally_add(&d->tally, name, class, r->code, r->enhanced, r->text);
+}
+
 static bool
 take_answer(struct delivery *d, size_t i)
 {
     const char *step = step_of(d, i);
-    const struct reply *r = &d->peer->reply;
     enum tally_class class = TALLY_YES;
 
     if (d->refused) /* what follows a refused MAIL says nothing */
@@ -188,8 +184,7 @@ take_answer(struct delivery *d, size_t i)
     if (!read_class(d, step, d->conf->time.command, &class))
         return false;
     if (i >= d->n_lines) {
-        tally_add(
-            &d->tally, qp_rcpt(d->q, i - d->n_lines)->format, class, r->code, r->enhanced, r->text);
+        take_rcpt_answer(d, i - d->n_lines, class);
     } else if (i + 1 == d->n_lines && class != TALLY_YES) {
         answer_reply(d, step);
         d->refused = true;

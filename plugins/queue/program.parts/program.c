@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <qpsmtpd/body.h>
@@ -19,6 +21,7 @@
 #define SAID_BLOCK     2048
 #define SAID_AT_ONCE   512
 #define LINE_MAX_SHOWN 200
+#define LOOK_MS        100 /* between looks whether it has ended, where there is no pidfd_open(2) */
 
 static void
 close_fd(int *fd)
@@ -64,9 +67,15 @@ left(int64_t then)
 /* ---- starting ---- */
 
 void
-program_adopt(struct program *p, pid_t pid, int out, int64_t step_ms, int64_t total_ms)
+program_adopt(
+    struct program *p, pid_t pid, int out, const int reads[2], int64_t step_ms, int64_t total_ms)
 {
-    *p = (struct program){.pid = pid, .in = -1, .out = out, .step_ms = step_ms};
+    *p = (struct program){.pid = pid,
+        .end = pidfd_open(pid, 0),
+        .held = {reads[0], reads[1]},
+        .in = -1,
+        .out = out,
+        .step_ms = step_ms};
     p->deadline = qp_clock_ms() + total_ms;
     if (out >= 0)
         fcntl(out, F_SETFL, O_NONBLOCK); /* ours alone: the program's end still blocks */
@@ -85,15 +94,15 @@ program_start(
         pid = qp_process_start(q, argv, map, 3, NULL);
     }
     saved = errno;
-    close_fd(&in[0]);
     close_fd(&out[1]);
     if (pid < 0) {
+        close_fd(&in[0]);
         close_fd(&in[1]);
         close_fd(&out[0]);
         errno = saved;
         return false;
     }
-    program_adopt(p, pid, out[0], timeout_ms, timeout_ms);
+    program_adopt(p, pid, out[0], (int[]){in[0], -1}, timeout_ms, timeout_ms);
     p->in = in[1];
     if (p->in >= 0)
         fcntl(p->in, F_SETFL, O_NONBLOCK);
@@ -102,15 +111,27 @@ program_start(
 
 /* ---- feeding ---- */
 
-/* Until fd takes more; p->out is heard meanwhile. false with errno */
+/* Without a pidfd; it stays to be collected. */
+static bool
+has_ended(const struct program *p)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != 0;
+}
+
+/* Until fd takes more; p->out is heard meanwhile. As we hold the other end of fd ourselves, the kernel
+ * does not tell that nobody else does. false with errno */
 static bool
 wait_writable(struct program *p, int fd)
 {
     int64_t step = qp_clock_ms() + p->step_ms, until = step < p->deadline ? step : p->deadline;
 
     for (;;) {
-        struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = p->out, .events = POLLIN}};
-        int ready = poll(fds, 2, left(until));
+        struct pollfd fds[] = {{.fd = fd, .events = POLLOUT}, {.fd = p->out, .events = POLLIN},
+            {.fd = p->end, .events = POLLIN}};
+        int ms = left(until);
+        int ready = poll(fds, 3, p->end < 0 && ms > LOOK_MS ? LOOK_MS : ms);
 
         if (ready < 0 && errno != EINTR)
             return false;
@@ -118,6 +139,10 @@ wait_writable(struct program *p, int fd)
             listen_now(p);
         if (ready > 0 && fds[0].revents)
             return true;
+        if (p->end < 0 ? has_ended(p) : ready > 0 && fds[2].revents) {
+            errno = EPIPE;
+            return false;
+        }
         if (left(until) == 0) {
             errno = ETIMEDOUT;
             return false;
@@ -178,7 +203,7 @@ program_write_message(struct qp *q, struct program *p, int fd)
 static void
 listen_until_end(struct program *p)
 {
-    struct pollfd fds[] = {{.fd = pidfd_open(p->pid, 0), .events = POLLIN}, {.events = POLLIN}};
+    struct pollfd fds[] = {{.fd = p->end, .events = POLLIN}, {.events = POLLIN}};
 
     for (bool ended = false; !ended && left(p->deadline) > 0;) {
         fds[1].fd = p->out;
@@ -189,8 +214,23 @@ listen_until_end(struct program *p)
         ended = fds[0].fd >= 0 && fds[0].revents;
         listen_now(p);
     }
-    if (fds[0].fd >= 0)
-        close(fds[0].fd);
+}
+
+/* What it has left in the pipes, now that it has ended; in doubt something. */
+static size_t
+count_unread(struct program *p)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < sizeof p->held / sizeof *p->held; i++) {
+        int n = 0;
+
+        if (p->held[i] >= 0 && ioctl(p->held[i], FIONREAD, &n) < 0)
+            n = 1;
+        sum += (size_t)n;
+        close_fd(&p->held[i]);
+    }
+    return sum;
 }
 
 int
@@ -202,8 +242,10 @@ program_end(struct qp *q, struct program *p)
     listen_until_end(p);
     status = qp_process_wait(q, p->pid, left(p->deadline));
     saved = errno;
+    p->unread = count_unread(p);
     listen_now(p);
     close_fd(&p->out);
+    close_fd(&p->end);
     errno = saved;
     return status;
 }

@@ -92,6 +92,11 @@ is reply_to($d, $large), '554 no', 'a refusal before the end';
 does($t, "batch; exit $_"), is reply_to($d), $internal, "exit $_ without a word" for 1, 2, 75, 255;
 does($t, 'close STDIN; exit 0');
 is reply_to($d, $large), $internal, 'it has not read all and says 0: that is no success';
+for ('exit 0', 'select undef, undef, undef, 0.2; exit 0', 'sysread STDIN, my $x, 20; select undef, undef, undef, 0.2; exit 0') {
+    does($t, $_);
+    is reply_to($d), $internal, "... nor with a small message: $_";
+}
+like $d->log, qr/not queued reason="it has not read everything"/, '... and the log says why';
 for my $signal (qw(KILL SEGV PIPE)) {
     does($t, "batch; kill $signal => \$\$; sleep 10");
     is reply_to($d), $internal, "SIG$signal";

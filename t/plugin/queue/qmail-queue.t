@@ -72,6 +72,14 @@ is seen($t, 'env'), '127.0.0.1', 'and our environment';
 
 like $d->deliver('', '"q q"@example.test', "Subject: y\n\nbody\n"), qr/^250 Queued! \d+ qp \d+$/, 'no Message-Id, none in the reply';
 is seen($t, 'envelope'), "F\0Tq q\@example.test\0\0", 'the null sender; no quotes';
+like reply_to($d, "Message-ID:\n <folded\@client.test>\nSubject: y\n\nbody\n"), qr/^250 Queued! \d+ qp \d+ <folded\@client\.test>$/,
+    'a Message-ID on a line of its own';
+like reply_to($d, "Message-ID: \n\t\nSubject: y\n\nbody\n"), qr/^250 Queued! \d+ qp \d+$/, 'one of nothing but blanks is none';
+
+does($t, 'message; envelope; note(env => join " ", map { "$_=$ENV{$_}" } sort grep { /^(?:TCP|PROTO)/ } keys %ENV)');
+reply_to($t->dialogue(env => {TCPREMOTEIP => '192.0.2.9',
+    map { ($_ => undef) } qw(TCPREMOTEPORT TCPREMOTEHOST TCPLOCALIP TCPLOCALPORT TCPLOCALHOST)}));
+is seen($t, 'env'), 'PROTO=TCP TCPREMOTEIP=192.0.2.9', 'what nobody knows of the client is no variable';
 
 my $random = join '', map { pack('N', $_ * 2654435761 & 0xffffffff) =~ s/[\r\n\0]/-/gr . ($_ % 16 ? '' : "\n") } 1 .. 400_000;
 like reply_to($d, "Subject: big\n\n$random\n"), qr/^250 /, 'a big message';
@@ -138,6 +146,27 @@ does($t, 'POSIX::close(0) if eval { require POSIX }; exit 0');
 is reply_to($d, $large), '451 qq read error (#4.3.0)', 'it has not read all and says 0: that is no success';
 does($t, 'message; exit 53');
 is reply_to($d, $small), '451 qq write error or disk full (#4.3.0)', 'it reads the message only';
+
+# What the pipes take is not read yet, and with 0 it would be lost.
+my $late = 'select undef, undef, undef, 0.2';
+my $some = "X: y\n\nxyz\n";
+for (['exit 0', 'ends at once', $some, $large], ["$late; exit 0", 'reads nothing', $some, $large],
+    ["message; $late", 'reads the message only', $some, $large],
+    ["message; open my \$e, '<&=', 1; sysread \$e, my \$x, 3; $late", 'reads a part of the envelope', $some, $large],
+    ["sysread STDIN, my \$x, 7; envelope; $late", 'reads a part of the message and the envelope', $some],
+    ["sysread STDIN, my \$x, 100_000; $late", 'reads a part of the message', $large])
+{
+    my ($do, $what, @messages) = @$_;
+
+    does($t, "$do; exit 0");
+    is reply_to($d, $_), '451 qq read error (#4.3.0)', "it $what, and says 0: " . length($_) . ' bytes' for @messages;
+}
+does($t, "$late; message; $late; envelope; $late");
+like reply_to($d, $_), qr/^250 /, 'it reads late, but all' for $small, $large;
+does($t, "message; $late; exit 31");
+is reply_to($d), '554 mail server permanently rejected message (#5.3.0)', 'no envelope is read for a refusal';
+does($t, "$late; kill KILL => \$\$; sleep 10");
+is reply_to($d, $_), '451 qq crashed (#4.3.0)', 'it reads nothing and crashes' for $small, $large;
 
 # gone - is the stand-in that hung no more there?
 sub gone { my ($h) = @_; my $pid = seen($h, 'pid'); wait_for(sub { !kill 0 => $pid }, 5, "the end of $pid") }

@@ -61,8 +61,8 @@ is_deeply [grep { /RCPT/ } without_connection($hop)], [map { "RCPT TO:<$_>" } @m
 ok +(($hop->messages)[0] =~ s/\r\n/\n/gr) =~ s/\A.*?(?=Subject)//sr eq $large, '... all of it';
 like $t->dialogue(env => {RELAYCLIENT => '@fix'})->deliver('a@b.test', ['"c\\"d"@d.test', 'e@example.test'], $small), qr/^250 /,
     'RELAYCLIENT with a value';
-is_deeply [(grep { /RCPT/ } without_connection($hop))[-2, -1]], ['RCPT TO:<"c\\"d@d.test"@fix>', 'RCPT TO:<"e@example.test"@fix>'],
-    '... is appended to each recipient';
+is_deeply [(grep { /RCPT/ } without_connection($hop))[-2, -1]], ['RCPT TO:<"c\\"d"@d.test>', 'RCPT TO:<e@example.test>'],
+    '... changes no recipient: that is between qmail-smtpd and qmail-queue';
 
 # A server that offers nothing gets nothing.
 for my $offer ([], ['X-NOTHING', 'SIZE', 'PIPELININGS', '8BITMIMETIC', 'AUTHENTIC', 'SIZE 99999999999999999999']) {
@@ -166,6 +166,16 @@ for (['550', '550', undef, '550-no\n550 2 of 3 recipients refused, so nobody get
     like $d->deliver('a@client.test', [map { "$_\@example.test" } qw(b c d)], $small), qr/^$reply$/, "recipients: $what";
     is scalar($hop->messages), 0, '... nobody has it';
     is scalar(grep { /DATA/ } $hop->commands), 0, '... nor was it begun';
+}
+for (['552 enough', '452 enough'], ['552 5.5.3 enough', '452 enough'], ['552 5.2.2 full', '552 full'], ['552 5.3.4 too big', '552 too big'],
+    ['553 5.5.3 odd', '553 odd'])
+{
+    my ($does, $reply) = @$_;
+
+    $hop->does('RCPT <c@example.test>' => $does);
+    like $d->deliver('a@client.test', [map { "$_\@example.test" } qw(b c)], $small), qr/^\Q@{[$reply =~ s{ }{-}r]}\E\n/, "RCPT: $does";
+    $hop->does(MAIL => $does);
+    is substr(reply_to($d), 0, 3), substr($does, 0, 3), '... means what it says when it speaks of the sender';
 }
 $hop->does(RCPT => '450 later');
 my $reply = $d->deliver('a@client.test', [map { "user-$_-" . 'x' x 50 . '@example.test' } 1 .. 100], $small);

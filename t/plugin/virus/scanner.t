@@ -10,7 +10,7 @@ use Qpsmtpd::Test qw(peak_memory sanitized slurp wait_for);
 my $t = Qpsmtpd::Test->new(config => {rcpthosts => 'example.test'});
 my $dir = $t->dir;
 mkdir "$dir/$_" for qw(Maildir Maildir/new Maildir/cur Maildir/tmp scans);
-my $mail = "Subject: hi\nX-Virus-Found: No\nFrom: a\@client.test\n\nbody\n";
+my $mail = "Subject: hi\nX-Virus-Found: No\nX-Virus-Details : none\nFrom: a\@client.test\n\nbody\n";
 
 # scanner - an executable that leaves its arguments and the file it is given, and runs that code
 my $number = 0;
