@@ -256,16 +256,13 @@ sub print_table {
 
 my $ours = 'qpsmtpd-prefork';
 
-# flat - from 20 connections on, the worst rate beside the best, round by round
+# flat - from 20 connections on, the worst rate beside the best: of the medians, as the worst of a round's
+# samples is a matter of what else the machine did
 sub flat {
     my ($name) = @_;
-    my @rates = map { [results("$name $_")] } qw(h20 h200 h1000);
+    my @sorted = sort { $a <=> $b } grep { defined } map { median(results("$name $_")) } qw(h20 h200 h1000);
 
-    return median(map {
-        my $round = $_;
-        my @sorted = sort { $a <=> $b } grep { defined } map { $_->[$round] } @rates;
-        @sorted == 3 ? $sorted[0] / $sorted[2] : undef;
-    } 0 .. $o{rounds} - 1);
+    return @sorted == 3 ? $sorted[0] / $sorted[2] : undef;
 }
 
 # beside - the load has the same processors as the servers, and slows down with its connections as well
