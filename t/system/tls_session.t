@@ -215,6 +215,7 @@ $t->file('rules', ":allow\n");
 my ($status, $output) = $t->run('sh', '-c', 'tcprules tcp.cdb tcp.tmp <rules');
 die "tcprules: $output" if $status;
 $server = $t->prefork('--tls-port', $tls_port, '--tcprules', $t->dir . '/tcp.cdb');
+$server->connect->quit; # it listens before it reads the rules: now it has
 $t->file('tcp.new', 'garbage');
 rename $t->dir . '/tcp.new', $t->dir . '/tcp.cdb' or die "rename: $!";
 is hears(), 'nothing', 'broken rules';
