@@ -4,7 +4,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 use Qpsmtpd::DNS;
-use Qpsmtpd::Test qw(slurp);
+use Qpsmtpd::Test qw(change_byte);
 
 my $long = 'l' x 64;
 my $dns = Qpsmtpd::DNS->new({
@@ -124,7 +124,7 @@ unlink $t->dir . '/config/dnsbl_allow';
 $t->file('allow', "192.0.2.0/24\n");
 is +($t->run($t->program('qpsmtpd-table'), '-k', 'ip', '-o', $t->dir . '/config/dnsbl_allow.mph', $t->dir . '/allow'))[0], 0, 'a compiled list';
 like rcpt('192.0.2.1'), qr/^250/, 'has a network';
-$t->file('config/dnsbl_allow.mph', slurp($t->dir . '/config/dnsbl_allow.mph') =~ s/.(?=.{59}\z)/x/sr);
+change_byte($t->dir . '/config/dnsbl_allow.mph', -60);
 is rcpt('127.0.0.2'), '450 the test address', 'a damaged one: a listing counts for now only';
 like rcpt('192.0.2.99'), qr/^250/, '... and nobody else is refused';
 unlink $t->dir . '/config/dnsbl_allow.mph';

@@ -3,7 +3,7 @@ use warnings;
 
 use Test::More;
 
-use Qpsmtpd::Test;
+use Qpsmtpd::Test qw(change_byte);
 
 my $t = Qpsmtpd::Test->new(
     plugins => ['hosts_allow', 'rcpt_ok', 'queue/discard'],
@@ -63,12 +63,7 @@ for my $ip ('192.0.2.9', '192.0.2.10') {
 }
 unlink $list;
 is +(greeting('192.0.2.1'))[0], '554 go away', 'the text may go';
-open my $fh, '+<:raw', "$list.mph" or die;
-seek $fh, -60, 2;
-read $fh, my $byte, 1;
-seek $fh, -60, 2;
-print $fh chr(ord($byte) ^ 1);
-close $fh or die;
+change_byte("$list.mph", -60);
 like +(greeting($_))[0], qr/^421 /, "when it is damaged nobody is let in, or sent away for good: $_" for '192.0.2.1', '192.0.2.7';
 unlink "$list.mph";
 

@@ -2,7 +2,7 @@ use strict;
 use warnings;
 
 use Test::More;
-use Qpsmtpd::Test;
+use Qpsmtpd::Test qw(change_byte);
 
 my $map = <<'END';
 # the people
@@ -90,14 +90,7 @@ for my $text ('with', 'without') {
     }
     unlink $t->dir . '/config/people';
 }
-{
-    open my $fh, '+<:raw', $t->dir . '/config/people.mph' or die;
-    seek $fh, -60, 2;
-    read $fh, my $byte, 1;
-    seek $fh, -60, 2;
-    print $fh chr(ord($byte) ^ 1);
-    close $fh or die;
-}
+change_byte($t->dir . '/config/people.mph', -60);
 like((rcpt('alice@ours.test'))[0], qr/^450 unable to read controls/, 'a damaged one refuses nobody for good');
 unlink $t->dir . '/config/people.mph';
 $t->config(people => $map);

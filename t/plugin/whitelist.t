@@ -5,7 +5,7 @@ use Test::More;
 
 use lib 't/system';
 use Probe;
-use Qpsmtpd::Test;
+use Qpsmtpd::Test qw(change_byte);
 
 # A plugin that tells the notes at DATA.
 my $probe = File::Temp->newdir('qpsmtpd-whitelist-XXXXXX', TMPDIR => 1);
@@ -118,12 +118,7 @@ sub damage {
 
     utime time - 10, time - 10, $list;
     is +($w->run($w->program('qpsmtpd-table'), $list))[0], 0, "$name is compiled by its name";
-    open my $fh, '+<:raw', "$list.mph" or die;
-    seek $fh, -60, 2;
-    read $fh, my $byte, 1;
-    seek $fh, -60, 2;
-    print $fh chr(ord($byte) ^ 1);
-    close $fh or die;
+    change_byte("$list.mph", -60);
     unlink $list;
 }
 my @plugins = ('check_relay', 'whitelist', 'badmailfrom', 'helo', 'badrcptto', 'rcpt_ok');

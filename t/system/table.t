@@ -5,7 +5,7 @@ use warnings;
 
 use File::Copy qw(copy);
 use Test::More;
-use Qpsmtpd::Test qw(sanitized slurp wait_for);
+use Qpsmtpd::Test qw(change_byte sanitized slurp wait_for);
 
 my $t = Qpsmtpd::Test->new(plugins => ['check_relay', 'check_badmailfrom', 'rcpt_ok']);
 my $config = $t->dir . '/config';
@@ -59,17 +59,6 @@ sub ask {
     $d->quit;
     $d->status;
     return ($codes, $d->log);
-}
-
-sub change_byte {
-    my ($file, $at) = @_;
-    open my $fh, '+<:raw', $file or die "$file: $!";
-    seek $fh, $at, $at < 0 ? 2 : 0 or die;
-    my $where = tell $fh;
-    read $fh, my $byte, 1;
-    seek $fh, $where, 0;
-    print $fh chr(ord($byte) ^ 1);
-    close $fh or die;
 }
 
 # ---- the program ----

@@ -89,7 +89,7 @@ use Socket;
 use Time::HiRes qw(time sleep);
 
 our @CARP_NOT  = map { "Qpsmtpd::Test::$_" } qw(Process Logged Dialogue Server);
-our @EXPORT_OK = qw(slurp wait_for free_port sanitized peak_memory);
+our @EXPORT_OK = qw(slurp change_byte wait_for free_port sanitized peak_memory);
 
 # A peer that closes early is an answer, not the end of the test.
 $SIG{PIPE} = 'IGNORE';
@@ -116,6 +116,24 @@ sub slurp {
     local $/;
     my $content = <$fh>;
     return defined $content ? $content : '';
+}
+
+=item change_byte FILE, POSITION
+
+Damages a file: flips one bit of the byte there, from the end when POSITION is negative.
+
+=cut
+
+sub change_byte {
+    my ($file, $at) = @_;
+
+    open my $fh, '+<:raw', $file or croak "$file: $!";
+    seek $fh, $at, $at < 0 ? 2 : 0 or croak "$file: $!";
+    my $where = tell $fh;
+    read $fh, my $byte, 1;
+    seek $fh, $where, 0;
+    print $fh chr(ord($byte) ^ 1);
+    close $fh or croak "$file: $!";
 }
 
 # seconds - a time limit on this machine
